@@ -1,0 +1,84 @@
+"""What a file system has to do to hold a store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class FileInfo:
+    """A file of a store: its key, its size in bytes, and when it was written by the store's clock."""
+
+    key: str
+    size: int
+    modified: float  # seconds since 1970, UTC
+
+
+class Backend(Protocol):
+    """Files by key, such as `packs/<id>.zip`; the object store is built on nothing else.
+
+    Keys are relative, have `/` between segments, and never `..` or an empty segment. Every method
+    may raise `AccessError` (no permission, no connection) and `DsaError` (a full disk); a foreign
+    exception never comes out. An instance may be sent to another process by pickle.
+    """
+
+    @property
+    def url(self) -> str:
+        """How a person names this place, without secrets; `connect(url)` finds it again."""
+
+    def exists(self) -> bool:
+        """Whether the place itself is there and holds anything at all."""
+
+    def read(self, key: str, start: int = 0, length: int | None = None) -> bytes:
+        """Return the bytes from `start`, at most `length`; `KeyError` if there is no such file.
+
+        Fewer bytes than asked for means that the file ends there; memory follows what is there,
+        not what was asked for.
+        """
+
+    def open(self, key: str) -> BinaryIO:
+        """Open a file for reading, seekable; `KeyError` if there is no such file."""
+
+    def info(self, key: str) -> FileInfo | None:
+        """Return a file's size and time, None if it is not there."""
+
+    def list(self, prefix: str) -> Iterator[FileInfo]:
+        """Yield the files below a folder (`prefix` ends in `/`, or is empty for all), any order.
+
+        What is written or removed meanwhile may be missed or shown. Temporary files of writers
+        are not shown.
+        """
+
+    def children(self, prefix: str) -> Iterator[str]:
+        """Yield the names directly in a folder, folders with a final `/`; nothing if it is not there."""
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Write a file that is not there yet; False, and nothing changed, if it is there.
+
+        Of several writers at once exactly one gets True. All or nothing, and durable on return.
+        """
+
+    def write(self, key: str, data: bytes) -> None:
+        """Write a file, or replace it: all or nothing, durable on return."""
+
+    def staging(self) -> Path:
+        """Return a local folder in which files are made before `publish` gives them their name."""
+
+    def publish(self, staged: Path, key: str) -> None:
+        """Give a finished local file its name: all or nothing; its content is durable on return.
+
+        The name itself is durable after the next `flush`. For files named by their content: one
+        that is there already is kept. The staged file is gone afterwards.
+        """
+
+    def flush(self) -> None:
+        """Return when everything that this instance published will survive a power cut."""
+
+    def remove(self, key: str) -> None:
+        """Remove a file; one that is not there is no error."""
+
+    def local_path(self, key: str) -> Path | None:
+        """Return the file's path where it is a file of this machine, for reflinks and hard links."""

@@ -1,0 +1,180 @@
+"""The index: a manifest's listing as one Parquet file that proves itself. docs/format.md, "Index"."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from dsa.cas import listing
+from dsa.cas.ids import ManifestId, ObjectId, TreeId
+from dsa.cas.listing import SCHEMA, Listing
+from dsa.cas.manifest import Manifest, RevisionInfo
+from dsa.cas.trees import FOLDER
+
+ROW_GROUP = 16_384
+_EMBEDDED_BYTES = 64 * 1024  # a longer revision.json is not repeated in the index
+
+#: Bytes that one row may come to when it is decoded, whatever the file's header says.
+_ROW_BYTES = 2 * listing.MAX_PATH_BYTES
+
+
+class IndexProblem(ValueError):
+    """An index that is not what its manifest says: it is ignored and made anew."""
+
+
+def write_index(path: Path, sealed: Listing, manifest: Manifest, revision_json: bytes) -> None:
+    """Write the index of a manifest; `path` must be new."""
+    facts = {"dsa.format": "1", "dsa.data": str(manifest.data)}
+    if len(revision_json) <= _EMBEDDED_BYTES:
+        facts["dsa.revision"] = revision_json.decode()
+    with pq.ParquetWriter(
+        path,
+        SCHEMA,
+        compression="zstd",
+        use_dictionary=["folder", "mode", "pack"],
+        store_schema=False,
+        write_page_checksum=True,
+    ) as writer:
+        writer.add_key_value_metadata(facts)
+        writer.write_table(sealed.table.select(SCHEMA.names).cast(SCHEMA), row_group_size=ROW_GROUP)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexFile:
+    """An open index whose header is in order; its rows are still to be proven."""
+
+    parquet: pq.ParquetFile
+    data: TreeId
+    revision_json: bytes | None
+
+    @property
+    def rows(self) -> int:
+        """How many rows it has, by its header."""
+        return int(self.parquet.metadata.num_rows)
+
+    def manifest(self) -> ManifestId | None:
+        """The manifest that it belongs to, where it carries the whole `revision.json`."""
+        if self.revision_json is None:
+            return None
+        from dsa.cas.ids import BlobId
+
+        return Manifest(self.data, BlobId(ObjectId.of(self.revision_json))).id
+
+    def folder(self, folder: str) -> pa.Table:
+        """Read one folder's rows, unproven."""
+        found = [
+            self._rows(group).filter(pc.field("folder") == folder)
+            for group in range(self.parquet.metadata.num_row_groups)
+            if self._may_hold(group, folder)
+        ]
+        return pa.concat_tables(found, promote_options="default") if found else SCHEMA.empty_table()
+
+    def read(self) -> pa.Table:
+        """Read all rows, unproven."""
+        groups = [self._rows(group) for group in range(self.parquet.metadata.num_row_groups)]
+        return (
+            pa.concat_tables(groups).unify_dictionaries().combine_chunks()
+            if groups
+            else SCHEMA.empty_table()
+        )
+
+    def _may_hold(self, group: int, folder: str) -> bool:
+        statistics = self.parquet.metadata.row_group(group).column(0).statistics
+        if statistics is None or not statistics.has_min_max:
+            return True
+        return bool(statistics.min <= folder <= statistics.max)
+
+    def _rows(self, group: int) -> pa.Table:
+        try:
+            table = self.parquet.read_row_group(group)
+            table.validate(full=True)
+            return table.select(SCHEMA.names).cast(SCHEMA)
+        except (pa.ArrowException, OSError, ValueError, KeyError, IndexError) as error:
+            raise IndexProblem(f"its rows cannot be read: {_line(error)}") from error
+
+
+def open_index(source: BinaryIO | Path | pa.Buffer, size: int) -> IndexFile:
+    """Open an index of `size` bytes; `IndexProblem` if its header cannot be trusted to be read on.
+
+    Nothing is decoded yet. `folder` is decoded as a dictionary.
+    """
+    try:
+        parquet = pq.ParquetFile(
+            source, read_dictionary=["folder"], page_checksum_verification=True
+        )
+        metadata = parquet.metadata
+        facts = metadata.metadata or {}
+        names = [
+            parquet.schema_arrow.field(at).name for at in range(len(parquet.schema_arrow.names))
+        ]
+        groups = [metadata.row_group(at) for at in range(metadata.num_row_groups)]
+        data = TreeId(ObjectId.parse(facts[b"dsa.data"].decode("ascii")))
+        known = facts[b"dsa.format"] == b"1"
+    except (pa.ArrowException, OSError, ValueError, KeyError, IndexError) as error:
+        raise IndexProblem(f"its header cannot be read: {_line(error)}") from error
+    if not known:
+        raise IndexProblem("it has a format that this release does not know")
+    if [name for name in names if name in SCHEMA.names] != SCHEMA.names:
+        raise IndexProblem("its columns are not those of an index")
+    if sum(group.num_rows for group in groups) != metadata.num_rows:
+        raise IndexProblem("its header contradicts itself")
+    for group in groups:
+        if (
+            not 0 <= group.num_rows <= 64 * ROW_GROUP
+            or group.total_byte_size > group.num_rows * _ROW_BYTES + size + 65536
+        ):
+            raise IndexProblem("its header claims more than an index may hold")
+    return IndexFile(parquet, data, facts.get(b"dsa.revision"))
+
+
+def prove(index: IndexFile, manifest: Manifest, info: RevisionInfo) -> Listing:
+    """Read an index whole and check every row of it against the manifest; `IndexProblem` if it fails."""
+    if index.data != manifest.data:
+        raise IndexProblem("it belongs to other data")
+    if index.rows != info.files + info.folders:
+        raise IndexProblem(
+            f"it has {index.rows} rows, and the revision {info.files + info.folders} files and folders"
+        )
+    return prove_rows(index.read(), manifest, info)
+
+
+def prove_rows(table: pa.Table, manifest: Manifest, info: RevisionInfo) -> Listing:
+    """Check a listing's rows against the manifest; `IndexProblem` if one of them is wrong."""
+    for problem in listing.problems(table):
+        raise IndexProblem(f"it has {problem}")
+    try:
+        sealed = listing.seal(table)
+    except ValueError as error:
+        raise IndexProblem(f"it has {error}") from error
+    root = sealed.root
+    if root.tree != manifest.data.raw or root.sha256 != info.sha256.raw:
+        raise IndexProblem("its rows do not come to the revision's tree and SHA-256")
+    if (root.files, root.folders, root.size) != (info.files, info.folders, info.bytes):
+        raise IndexProblem("its rows do not come to the revision's files, folders and bytes")
+    checked = ["size", "files", "sha1", "sha256"]
+    if not sealed.table.select(checked).equals(table.select(checked).combine_chunks()):
+        raise IndexProblem("a folder's row is not what the rows below it come to")
+    return sealed
+
+
+def prove_folder(rows: pa.Table, tree: bytes, sha256: bytes) -> pa.Table:
+    """Check one folder's rows against its raw digests in the folder above; `IndexProblem` if wrong."""
+    for problem in listing.problems(rows):
+        raise IndexProblem(f"it has {problem}")
+    if listing.digests(rows) != (tree, sha256):
+        raise IndexProblem("a folder's rows do not come to the folder's digests")
+    return rows
+
+
+def is_folder(table: pa.Table) -> pa.ChunkedArray:
+    """Return which rows are folders."""
+    return pc.equal(table["mode"], FOLDER)
+
+
+def _line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,0 +1,156 @@
+"""Locations: which objects a store holds, where, and their SHA-256. docs/format.md, "Locations"."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from hashlib import sha1
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from dsa.cas import layout, listing
+from dsa.cas.backend import Backend
+from dsa.cas.ids import ID_BYTES, SHA256_BYTES, ObjectId
+from dsa.errors import DamageError
+
+logger = logging.getLogger(__name__)
+
+SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.binary(ID_BYTES)),
+        pa.field("size", pa.int64()),
+        pa.field("sha256", pa.binary(SHA256_BYTES)),
+        pa.field("pack", pa.binary(ID_BYTES)),
+        pa.field("offset", pa.int64()),
+    ]
+)
+MAX_PART_BYTES = 2**31 - 1
+_ROW_GROUP = 65_536
+
+
+@dataclass(slots=True)
+class LocationRows:
+    """Rows on their way into a part: columns that grow, raw digests joined."""
+
+    ids: bytearray = field(default_factory=bytearray)
+    sizes: list[int] = field(default_factory=list)
+    sha256s: bytearray = field(default_factory=bytearray)
+    packs: list[bytes | None] = field(default_factory=list)  # raw id; None: loose
+    offsets: list[int | None] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def add(
+        self, oid: bytes, size: int, sha256: bytes, pack: bytes | None, offset: int | None
+    ) -> None:
+        """Add one object by its raw digests; `size` in bytes."""
+        self.ids += oid
+        self.sizes.append(size)
+        self.sha256s += sha256
+        self.packs.append(pack)
+        self.offsets.append(offset)
+
+    def table(self) -> pa.Table:
+        """Return the rows as a table, sorted by id."""
+        columns = [
+            listing.fixed(bytes(self.ids), ID_BYTES),
+            pa.array(self.sizes, pa.int64()),
+            listing.fixed(bytes(self.sha256s), SHA256_BYTES),
+            pa.array(self.packs, pa.binary(ID_BYTES)),
+            pa.array(self.offsets, pa.int64()),
+        ]
+        table = pa.Table.from_arrays(columns, schema=SCHEMA)
+        return table.take(pc.sort_indices(columns[0]))
+
+
+def write_part(backend: Backend, table: pa.Table) -> ObjectId:
+    """Write rows (sorted by id) as a new part and return its id; durable after `flush`."""
+    from uuid import uuid4
+
+    staged = backend.staging() / f"{uuid4().hex}.parquet"
+    try:
+        pq.write_table(
+            table, staged, compression="zstd", use_dictionary=["pack"], store_schema=False,
+            row_group_size=_ROW_GROUP, write_page_checksum=True,
+        )  # fmt: skip
+        oid = ObjectId(sha1(staged.read_bytes(), usedforsecurity=False).digest())
+        backend.publish(staged, layout.locations_key(oid))
+    finally:
+        staged.unlink(missing_ok=True)
+    return oid
+
+
+def read_part(backend: Backend, key: str) -> pa.Table:
+    """Read one part whole; `DamageError` unless its bytes are what its name says."""
+    info = backend.info(key)
+    oid = layout.id_of_key(key)
+    if info is None or oid is None or info.size > MAX_PART_BYTES:
+        raise DamageError(f"{key} in {backend.url} is no part of the locations")
+    try:
+        data = backend.read(key)
+        if ObjectId.of(data) != oid:
+            raise ValueError("its bytes are not what its name says")
+        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        claimed = sum(
+            file.metadata.row_group(at).total_byte_size
+            for at in range(file.metadata.num_row_groups)
+        )
+        if claimed > 100 * info.size + 2**20:
+            raise ValueError("its header claims more than it can hold")
+        table = file.read(columns=SCHEMA.names).cast(SCHEMA)
+    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+        raise DamageError(f"{key} in {backend.url}: {error}") from error
+    if table["id"].null_count or table["size"].null_count or table["sha256"].null_count:
+        raise DamageError(f"{key} in {backend.url} has empty fields")
+    return table.combine_chunks()
+
+
+class Locations:
+    """What the parts that are listed now say together; parts are read once, they never change.
+
+    `distrusted` are places that `site/damaged/` records: rows that name them are ignored.
+    """
+
+    def __init__(
+        self, backend: Backend, distrusted: frozenset[tuple[bytes, bytes | None]] = frozenset()
+    ) -> None:
+        self._backend = backend
+        self._distrusted = distrusted
+        self._parts: dict[str, pa.Table] = {}
+
+    def parts(self) -> Iterator[tuple[str, pa.Table]]:
+        """Yield key and rows of every part; one that is damaged is named in the log and passed by."""
+        if not self._parts:
+            for info in sorted(self._backend.list(layout.LOCATIONS), key=lambda info: info.key):
+                try:
+                    self._parts[info.key] = self._trusted(read_part(self._backend, info.key))
+                except DamageError as error:
+                    logger.warning("%s; it is ignored", error)
+        yield from self._parts.items()
+
+    def find(self, ids: pa.Array) -> pa.Table:
+        """Return all rows of these ids (a column of 20 raw bytes), in any order."""
+        found = [table.filter(pc.is_in(table["id"], value_set=ids)) for _, table in self.parts()]
+        return pa.concat_tables(found) if found else SCHEMA.empty_table()
+
+    def of(self, oid: ObjectId) -> list[tuple[bytes | None, int | None, int]]:
+        """Return the places of one object as (raw pack id, offset, size); None, None: loose."""
+        table = self.find(pa.array([oid.raw], pa.binary(ID_BYTES)))
+        return list(
+            zip(*(table[name].to_pylist() for name in ("pack", "offset", "size")), strict=True)
+        )
+
+    def _trusted(self, table: pa.Table) -> pa.Table:
+        if not self._distrusted:
+            return table
+        suspects = pa.array(sorted({oid for oid, _ in self._distrusted}), pa.binary(ID_BYTES))
+        if not pc.any(pc.is_in(table["id"], value_set=suspects)).as_py():
+            return table
+        places = zip(table["id"].to_pylist(), table["pack"].to_pylist(), strict=True)
+        return table.filter(
+            pa.array([place not in self._distrusted for place in places], pa.bool_())
+        )

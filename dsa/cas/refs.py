@@ -1,0 +1,33 @@
+"""Refs: the one thing that publishes. docs/format.md, "Refs"."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from dsa.cas.ids import ManifestId, ObjectId
+
+_WITHDRAWN = "withdrawn "
+MAX_REF_BYTES = len(_WITHDRAWN) + 40 + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """What the file of a ref says; a withdrawn one keeps its name from ever being used again."""
+
+    manifest: ManifestId
+    is_withdrawn: bool = False
+
+    def encode(self) -> bytes:
+        """Return the bytes of the file."""
+        return f"{_WITHDRAWN if self.is_withdrawn else ''}{self.manifest}\n".encode()
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """Read the file; a ValueError for every other shape."""
+        text = data.decode("ascii", errors="replace")
+        withdrawn = text.startswith(_WITHDRAWN)
+        digits = text.removeprefix(_WITHDRAWN).removesuffix("\n")
+        if not text.endswith("\n"):
+            raise ValueError("a ref ends with a newline")
+        return cls(ManifestId(ObjectId.parse(digits)), withdrawn)

@@ -1,0 +1,84 @@
+"""Every error that a user can meet, each with the exit code that a shell sees.
+
+Split by what a caller does next; facts are attributes. `docs/cli.md` prints the table of exit
+codes from here, and a test holds both together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+
+class DsaError(Exception):
+    """A failure or a refused input: the base of all that dsa raises on purpose."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, problems: Sequence[str] = ()
+    ) -> None:
+        """Say in one line what happened to which thing; `hint` says what to do next.
+
+        `problems` names every single thing that is wrong, a line each, when there are several.
+        """
+        super().__init__(message)
+        self.hint = hint
+        self.problems = tuple(problems)
+
+
+class UsageError(DsaError):
+    """A command or a name that cannot be meant: nothing was looked at yet."""
+
+    exit_code = 2
+
+
+class NotFoundError(DsaError):
+    """A store, dataset, revision, path or selector that is not there."""
+
+    exit_code = 3
+
+
+class ConflictError(DsaError):
+    """Something else is already there, and it is not dsa's to overwrite."""
+
+    exit_code = 4
+
+
+class CollisionError(ConflictError):
+    """Two contents with one SHA-1 and different SHA-256: neither may stand for the other."""
+
+
+class DamageError(DsaError):
+    """Bytes that are not what their id, their index or the format says."""
+
+    exit_code = 5
+
+
+class MissingObjectError(DamageError):
+    """An object that a revision names is nowhere in the store."""
+
+
+class AccessError(DsaError):
+    """No permission, no connection, or no answer."""
+
+    exit_code = 6
+
+
+class Interrupted(DsaError):
+    """The person pressed ctrl-C; what was sent so far is found again by the next run."""
+
+    exit_code = 130
+
+
+#: What the shell sees, and what it means: the one table, printed in docs/cli.md.
+EXIT_CODES: dict[int, str] = {
+    0: "ok",
+    1: "failure, or refused input",
+    2: "usage: an unknown command or option, or a name that is not allowed",
+    3: "not found",
+    4: "conflict: something else is already there",
+    5: "damage: bytes that are not what they should be",
+    6: "no access or no connection",
+    130: "interrupted",
+}
