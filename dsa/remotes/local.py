@@ -1,0 +1,270 @@
+"""A store on a local disk, at the disk's speed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+from uuid import uuid4
+
+from dsa.cas.backend import FileInfo
+from dsa.errors import AccessError, ConflictError, DsaError
+
+_TMP = "site/tmp"
+_READ_ONLY = 0o444
+
+
+class LocalBackend:
+    """Files below a folder; new ones take the group and the mode bits of that folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._folders: set[str] = set()  # that hold a new name and are not synced yet
+        self._made: set[str] = set()  # that are known to exist
+        self._shares = False  # folders are checked for group and mode only where they must differ
+
+    def __getstate__(self) -> Path:
+        return self.root
+
+    def __setstate__(self, root: Path) -> None:
+        self.__init__(root)  # type: ignore[misc]  # a process of its own begins with nothing unsynced
+
+    @property
+    def url(self) -> str:
+        """The folder's path."""
+        return str(self.root)
+
+    def exists(self) -> bool:
+        """Whether the folder is there and holds anything."""
+        with _translated(self.root):
+            try:
+                with os.scandir(self.root) as entries:
+                    return any(True for _ in entries)
+            except FileNotFoundError:
+                return False
+            except NotADirectoryError:
+                raise ConflictError(f"{self.root} is a file, not a folder") from None
+
+    def read(self, key: str, start: int = 0, length: int | None = None) -> bytes:
+        """Return a range of a file."""
+        with self.open(key) as file, _translated(key):
+            there = max(0, os.fstat(file.fileno()).st_size - start)
+            want = there if length is None else min(length, there)
+            pieces: list[bytes] = []
+            while want and (piece := os.pread(file.fileno(), want, start)):  # at most 2 GiB a call
+                pieces.append(piece)
+                want, start = want - len(piece), start + len(piece)
+            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def open(self, key: str) -> BinaryIO:
+        """Open a file for reading."""
+        with _translated(key):
+            try:
+                descriptor = os.open(self.root / key, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    os.close(descriptor)
+                    raise KeyError(key)
+                return os.fdopen(descriptor, "rb", buffering=0)
+            except (FileNotFoundError, NotADirectoryError):
+                raise KeyError(key) from None
+
+    def info(self, key: str) -> FileInfo | None:
+        """Return a file's size and time."""
+        with _translated(key):
+            try:
+                found = (self.root / key).stat()
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+        if not stat.S_ISREG(found.st_mode):
+            return None
+        return FileInfo(key, found.st_size, found.st_mtime)
+
+    def list(self, prefix: str) -> Iterator[FileInfo]:
+        """Yield the files below a folder, but for temporary ones."""
+        with _translated(prefix):
+            try:
+                with os.scandir(self.root / prefix) as entries:
+                    found = sorted(entries, key=lambda entry: entry.name)
+            except (FileNotFoundError, NotADirectoryError):
+                return
+        for entry in found:
+            key = f"{prefix}{entry.name}"
+            if entry.is_dir(follow_symlinks=False):
+                if key != _TMP:
+                    yield from self.list(f"{key}/")
+            else:
+                with suppress(FileNotFoundError), _translated(key):
+                    info = entry.stat(follow_symlinks=False)
+                    yield FileInfo(key, info.st_size, info.st_mtime)
+
+    def children(self, prefix: str) -> Iterator[str]:
+        """Yield the names directly in a folder."""
+        with _translated(prefix):
+            try:
+                with os.scandir(self.root / prefix) as entries:
+                    found = sorted(
+                        (entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries
+                    )
+            except (FileNotFoundError, NotADirectoryError):
+                return
+        for name, is_folder in found:
+            yield f"{name}/" if is_folder else name
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Write a file that is not there yet: a temporary file, then a link to the name."""
+        staged = self._stage(data)
+        try:
+            return self._claim(staged, key, data)
+        finally:
+            staged.unlink(missing_ok=True)
+
+    def write(self, key: str, data: bytes) -> None:
+        """Write or replace a file: a temporary file, then a rename."""
+        staged = self._stage(data)
+        try:
+            with _translated(key):
+                staged.replace(self._place(key))
+            self.flush()
+        finally:
+            staged.unlink(missing_ok=True)
+
+    def staging(self) -> Path:
+        """Return `site/tmp` of this store."""
+        return self._folder(_TMP)
+
+    def publish(self, staged: Path, key: str) -> None:
+        """Sync a finished file and give it its name; content of this name that is there is kept."""
+        with _translated(key):
+            target = self._place(key)
+            try:
+                if target.exists():
+                    return
+                with staged.open("rb") as file:
+                    os.fsync(file.fileno())
+                staged.chmod(self._mode() & _READ_ONLY)
+                self._take_group(staged)
+                staged.rename(target)
+            finally:
+                staged.unlink(missing_ok=True)
+
+    def flush(self) -> None:
+        """Sync the folders that got new names."""
+        while self._folders:
+            with _translated(""):
+                _sync_folder(self.root / self._folders.pop())
+
+    def remove(self, key: str) -> None:
+        """Remove a file."""
+        with _translated(key), suppress(FileNotFoundError, NotADirectoryError):
+            (self.root / key).unlink()
+
+    def local_path(self, key: str) -> Path | None:
+        """Return the file's path."""
+        return self.root / key
+
+    def _stage(self, data: bytes) -> Path:
+        staged = self.staging() / uuid4().hex
+        with _translated(_TMP):
+            try:
+                with staged.open("xb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fchmod(file.fileno(), self._mode() & 0o666)
+                    os.fsync(file.fileno())
+                self._take_group(staged)
+            except BaseException:
+                staged.unlink(missing_ok=True)
+                raise
+        return staged
+
+    def _claim(self, staged: Path, key: str, data: bytes) -> bool:
+        """Link a finished temporary file to its name; False if something has that name."""
+        with _translated(key):
+            target = self._place(key)
+            try:
+                os.link(staged, target)
+            except FileExistsError:
+                return False
+            except OSError as error:
+                if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+                    raise
+                # A file system without links: an exclusive creation and one write.
+                try:
+                    with target.open("xb", buffering=0) as file:
+                        file.write(data)
+                        os.fsync(file.fileno())
+                except FileExistsError:
+                    return False
+        self.flush()
+        return True
+
+    def _place(self, key: str) -> Path:
+        """Return where a new file goes, its folder made; the folder is synced at the next flush."""
+        parent = key.rpartition("/")[0]
+        folder = self._folder(parent)
+        self._folders.add(parent)
+        return folder / key.rpartition("/")[2]
+
+    def _folder(self, key: str) -> Path:
+        path = self.root / key
+        if key in self._made:
+            return path
+        with _translated(key):
+            if not path.is_dir():
+                if key:
+                    self._folder(key.rpartition("/")[0])
+                    with suppress(FileExistsError):
+                        path.mkdir()
+                        path.chmod(self._mode())
+                        self._take_group(path)
+                    self._folders.add(key.rpartition("/")[0])
+                else:
+                    path.mkdir(parents=True, exist_ok=True)
+                    _sync_folder(path.parent)
+        self._made.add(key)
+        return path
+
+    def _mode(self) -> int:
+        return stat.S_IMODE(self.root.stat().st_mode)
+
+    def _take_group(self, path: Path) -> None:
+        """Give a new file the group of the store's root, where the system lets us."""
+        group = self.root.stat().st_gid
+        if path.stat().st_gid != group:
+            with suppress(PermissionError):
+                os.chown(path, -1, group)
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _translated(thing: str | Path) -> Iterator[None]:
+    """Turn the system's errors into dsa's, once."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError, FileExistsError):
+        raise
+    except OSError as error:
+        raise translate(error, str(thing)) from error
+
+
+def translate(error: OSError, thing: str) -> DsaError:
+    """Return dsa's error for one of the system's."""
+    name = str(error.filename) if error.filename else thing
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DsaError(
+            f"no space left while writing {name}", hint="free some space and run the command again"
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return AccessError(f"no permission: {name}: {error.strerror}")
+    return DsaError(f"{name}: {error.strerror or error}")
