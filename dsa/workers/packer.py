@@ -1,0 +1,313 @@
+"""Reading files once: both digests, and their bytes into packs. Runs in a worker.
+
+Small files are read into one reused buffer in which a pack grows in place; what turns out to be
+new is written with a single call. Large files are streamed into a file of their own.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass
+from hashlib import sha1, sha256
+from pathlib import Path
+from uuid import uuid4
+from zlib import crc32
+
+from dsa.cas.ids import ObjectId
+from dsa.cas.packs import (
+    HEADER_BYTES,
+    MAX_ENTRIES,
+    TARGET_BYTES,
+    PackEntry,
+    bytes_with_directory,
+    directory_bytes,
+    write_header,
+)
+from dsa.remotes.local import translate
+from dsa.workers.signature import SIGNATURE, signature
+from dsa.workers.stream import clone, copy_hashed
+
+#: A batch of small files fits in the buffer: the sum of their sizes and headers.
+BUFFER_BYTES = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Hashed:
+    """A batch's raw digests, joined; those of files that could not be read are zeros."""
+
+    sha1: bytes
+    sha256: bytes
+    failed: dict[int, str]  # position in the batch -> why; "" where it changed while it was read
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedPack:
+    """A pack that waits in the staging folder to be published."""
+
+    staged: str
+    id: bytes
+    entries: list[PackEntry]
+    sha256s: list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class LargeFile:
+    """A large file's raw digests, and its copy in the staging folder (None: only hashed)."""
+
+    sha1: bytes
+    sha256: bytes
+    staged: str | None
+
+
+class Packer:
+    """Hashes files below `root`, and builds packs in `staging`. One batch at a time."""
+
+    def __init__(self, root: str, staging: str, follow_links: bool, parallel: bool) -> None:
+        self._root = root
+        self._staging = staging
+        self._parallel = parallel  # hash one large file with two threads
+        self._flags = _OPEN if follow_links else _OPEN | os.O_NOFOLLOW
+        self._buffer = bytearray()
+        self._batch: list[tuple[int, int, bytes, bytes]] = []  # position, size, sha1, sha256
+        self._pack: _OpenPack | None = None
+
+    def hash(self, paths: list[str], sizes: list[int], signatures: bytes) -> Hashed:
+        """Read a batch of small files and links into the buffer and return their digests.
+
+        `signatures` are those of the scan: a file that no longer has its own was changed.
+        """
+        if not self._buffer:
+            self._buffer = bytearray(BUFFER_BYTES + HEADER_BYTES + 1)
+        view = memoryview(self._buffer)
+        ids, checks = bytearray(), bytearray()
+        failed: dict[int, str] = {}
+        self._batch = []
+        at = 0
+        width = SIGNATURE.size
+        for number, (path, size) in enumerate(zip(paths, sizes, strict=True)):
+            start = at + HEADER_BYTES
+            # One byte more than expected, to see a file that grew.
+            room = view[start : start + size + 1]
+            wanted = signatures[number * width : (number + 1) * width]
+            problem = self._read(path, room, size, wanted)
+            if problem is None:
+                content = view[start : start + size]
+                oid, check = sha1(content, usedforsecurity=False).digest(), sha256(content).digest()
+                self._batch.append((start, size, oid, check))
+                at = start + size
+            else:
+                failed[number] = problem
+                oid, check = bytes(20), bytes(32)
+                self._batch.append((start, -1, oid, check))
+            ids += oid
+            checks += check
+        return Hashed(bytes(ids), bytes(checks), failed)
+
+    def keep(self, new: bytes) -> list[FinishedPack]:
+        """Put those files of the last batch into the pack for which `new` has a 1; return full packs."""
+        view = memoryview(self._buffer)
+        kept: list[tuple[PackEntry, bytes]] = []
+        finished: list[FinishedPack] = []
+        begin = at = 0  # what is to be written next lies in the buffer from `begin` to `at`
+        for (start, size, oid, check), wanted in zip(self._batch, new, strict=True):
+            if not wanted or size < 0:
+                continue
+            pack = self._open_pack()
+            if not pack.has_room(len(kept) + 1, at - begin + HEADER_BYTES + size):
+                pack.append(view[begin:at], kept)
+                finished.append(self._finish())
+                kept, begin = [], at
+                pack = self._open_pack()
+            content = view[start : start + size]
+            crc = crc32(content)
+            if at + HEADER_BYTES != start:  # something before it was not new: close the gap
+                view[at + HEADER_BYTES : at + HEADER_BYTES + size] = content
+            write_header(view, at, oid, size, crc)
+            entry = PackEntry(ObjectId(oid), pack.size + at - begin + HEADER_BYTES, size, crc)
+            kept.append((entry, check))
+            at += HEADER_BYTES + size
+        if kept:
+            self._open_pack().append(view[begin:at], kept)
+        if self._pack and self._pack.size >= TARGET_BYTES:
+            finished.append(self._finish())
+        self._batch = []
+        return finished
+
+    def add(self, objects: list[tuple[bytes, bytes, bytes]]) -> list[FinishedPack]:
+        """Put objects made in memory (sha1, sha256, content) into the pack, such as trees."""
+        finished: list[FinishedPack] = []
+        for oid, check, content in objects:
+            if not self._open_pack().has_room(1, HEADER_BYTES + len(content)):
+                finished.append(self._finish())
+            pack = self._open_pack()
+            crc = crc32(content)
+            header = bytearray(HEADER_BYTES)
+            write_header(header, 0, oid, len(content), crc)
+            entry = PackEntry(ObjectId(oid), pack.size + HEADER_BYTES, len(content), crc)
+            pack.append(bytes(header) + content, [(entry, check)])
+            if pack.size >= TARGET_BYTES:
+                finished.append(self._finish())
+        return finished
+
+    def finish(self) -> list[FinishedPack]:
+        """Finish the pack that is still open."""
+        return [self._finish()] if self._pack else []
+
+    def large(self, path: str, wanted: bytes, copy: bool) -> LargeFile | str:
+        """Hash a large file, and copy it into the staging folder while it is read.
+
+        A reflink is tried first: then the copy costs nothing, and it is the copy that is hashed.
+        Returns why it failed, "" where the file changed while it was read.
+        """
+        source = os.path.join(self._root, path)
+        staged = os.path.join(self._staging, uuid4().hex) if copy else None
+        try:
+            descriptor = os.open(source, self._flags)
+        except OSError as error:
+            return _gone(error)
+        try:
+            if not self._is_unchanged(descriptor, wanted):
+                return ""
+            if staged and clone(descriptor, staged):
+                with open(staged, "rb") as made:
+                    digests = copy_hashed(made.fileno(), None, parallel=self._parallel)
+            else:
+                digests = copy_hashed(descriptor, staged, parallel=self._parallel)
+            if not self._is_unchanged(descriptor, wanted):
+                if staged:
+                    os.unlink(staged)
+                return ""
+        except OSError as error:
+            raise translate(error, path) from error
+        finally:
+            os.close(descriptor)
+        return LargeFile(digests.sha1, digests.sha256, staged)
+
+    def pack_alone(self, staged: str, oid: bytes, check: bytes) -> FinishedPack:
+        """Turn a hashed copy in the staging folder into a pack of one entry.
+
+        For a large object whose loose file is damaged: that name is taken, and only `repair`
+        replaces what is there.
+        """
+        size = os.path.getsize(staged)
+        crc = 0
+        with open(staged, "rb") as content:
+            while piece := content.read(1 << 20):
+                crc = crc32(piece, crc)
+        pack = _OpenPack(os.path.join(self._staging, uuid4().hex))
+        header = bytearray(HEADER_BYTES)
+        write_header(header, 0, oid, size, crc)
+        pack.append(header, [(PackEntry(ObjectId(oid), HEADER_BYTES, size, crc), check)])
+        with open(staged, "rb") as content:
+            while piece := content.read(1 << 20):
+                pack.append(piece, [])
+        os.unlink(staged)
+        return pack.finish()
+
+    def close(self) -> None:
+        """Drop the pack that is still open."""
+        if self._pack:
+            self._pack.drop()
+
+    def _read(self, path: str, room: memoryview, size: int, wanted: bytes) -> str | None:
+        """Read one small file or link into `room`; return why it failed, "" where it was changed."""
+        full = os.path.join(self._root, path)
+        try:
+            descriptor = os.open(full, self._flags)
+        except OSError as error:
+            if error.errno == errno.ELOOP:  # it is a link
+                return self._read_link(full, room, size, wanted)
+            return _gone(error)
+        try:
+            count = os.readv(descriptor, [room]) if len(room) else 0
+            while 0 < count < size:
+                more = os.readv(descriptor, [room[count:]])
+                if not more:
+                    break
+                count += more
+            unchanged = count == size and signature(os.fstat(descriptor)) == wanted
+        except OSError as error:
+            return error.strerror or str(error)
+        finally:
+            os.close(descriptor)
+        return None if unchanged else ""
+
+    def _read_link(self, full: str, room: memoryview, size: int, wanted: bytes) -> str | None:
+        try:
+            target = os.fsencode(os.readlink(full))
+            if len(target) != size or signature(os.lstat(full)) != wanted:
+                return ""
+        except OSError as error:
+            return _gone(error)
+        room[:size] = target
+        return None
+
+    def _is_unchanged(self, descriptor: int, wanted: bytes) -> bool:
+        return signature(os.fstat(descriptor)) == wanted
+
+    def _open_pack(self) -> _OpenPack:
+        if self._pack is None:
+            self._pack = _OpenPack(os.path.join(self._staging, uuid4().hex))
+        return self._pack
+
+    def _finish(self) -> FinishedPack:
+        pack, self._pack = self._open_pack(), None
+        return pack.finish()
+
+
+class _OpenPack:
+    """A pack that grows in a file of the staging folder."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.size = 0
+        self._digest = sha1(usedforsecurity=False)
+        self._entries: list[PackEntry] = []
+        self._sha256s: list[bytes] = []
+        self._file = Path(path).open("xb", buffering=0)  # noqa: SIM115  # finish and drop close it
+
+    def has_room(self, entries: int, size: int) -> bool:
+        count = len(self._entries) + entries
+        return count <= MAX_ENTRIES and bytes_with_directory(self.size + size, count) < 2**31
+
+    def append(
+        self, data: bytes | bytearray | memoryview, entries: list[tuple[PackEntry, bytes]]
+    ) -> None:
+        self._write(data)
+        self.size += len(data)
+        for entry, check in entries:
+            self._entries.append(entry)
+            self._sha256s.append(check)
+
+    def finish(self) -> FinishedPack:
+        self._write(directory_bytes(self._entries, self.size))
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise translate(error, self.path) from error
+        self._file.close()
+        return FinishedPack(self.path, self._digest.digest(), self._entries, self._sha256s)
+
+    def drop(self) -> None:
+        self._file.close()
+        Path(self.path).unlink(missing_ok=True)
+
+    def _write(self, data: bytes | bytearray | memoryview) -> None:
+        self._digest.update(data)
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[self._file.write(view) :]
+        except OSError as error:
+            raise translate(error, self.path) from error
+
+
+_OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # not to wait for a FIFO's writer
+
+
+def _gone(error: OSError) -> str:
+    """Return "" for a file that is no longer what the scan saw, else why it cannot be read."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
+        return ""
+    return error.strerror or str(error)

@@ -1,0 +1,23 @@
+"""What a file system says of an entry; equal signatures mean that nothing was changed."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+
+#: st_mode, size in bytes, mtime and ctime in ns, inode, device.
+SIGNATURE = struct.Struct("=IqqqQQ")
+NO_SIGNATURE = bytes(SIGNATURE.size)
+
+
+def signature(info: os.stat_result) -> bytes:
+    """Return the signature of a file or link."""
+    return SIGNATURE.pack(
+        info.st_mode, info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino, info.st_dev
+    )
+
+
+def changed_ns(signatures: bytes) -> Iterator[int]:
+    """Yield when each of these joined signatures' entries was last changed in any way (ctime)."""
+    return (fields[3] for fields in SIGNATURE.iter_unpack(signatures))

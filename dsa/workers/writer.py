@@ -1,0 +1,264 @@
+"""Writing a checkout's files. Runs in a worker.
+
+Every byte is hashed before, or while, it is written to a temporary file; only right ones get
+their final name, by a rename. A file that is replaced is looked at once more just before.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from uuid import uuid4
+
+from dsa.cas.backend import Backend
+from dsa.cas.names import leaves_tree
+from dsa.cas.trees import EXECUTABLE, FILE, LINK
+from dsa.errors import ConflictError, DsaError
+from dsa.remotes.local import translate
+from dsa.workers.folders import Folders
+from dsa.workers.signature import NO_SIGNATURE, signature
+from dsa.workers.stream import clone, copy_hashed
+
+#: What one job reads at once from a pack.
+SPAN_BYTES = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Files to write whose bytes lie together: in a span of one pack, or one loose object.
+
+    All lists run side by side. `expected` is the signature of what is replaced, empty where
+    nothing may be there, None where nothing can be there: the folder is new.
+    """
+
+    key: str
+    start: int
+    size: int  # of the span, in bytes
+    is_loose: bool
+    rows: list[int]
+    folders: list[str]
+    names: list[str]
+    modes: list[int]
+    offsets: list[int]  # in the file at `key`
+    sizes: list[int]
+    sha256s: list[bytes]
+    expected: list[bytes | None]
+
+
+@dataclass(slots=True)
+class Written:
+    """What came of a job: the new signatures side by side with its rows, and what went wrong."""
+
+    signatures: list[bytes] = field(default_factory=list)  # NO_SIGNATURE: not written
+    lost: list[int] = field(default_factory=list)  # positions whose bytes are missing or wrong
+    refused: dict[int, str] = field(default_factory=dict)  # position -> why it was not written
+    copied: int = 0
+    linked: int = 0
+    cloned: int = 0
+
+
+class Writer:
+    """Writes into the folder `root`, with temporary files in `staging` on the same file system."""
+
+    def __init__(
+        self, backend: Backend, root: str, staging: str, link: bool, parallel: bool
+    ) -> None:
+        self._backend = backend
+        self._folders = Folders(root)
+        self._staging = staging
+        self._link = link
+        self._parallel = parallel
+        self._buffer = bytearray()
+        self._key = ""
+        self._file = -1
+        self._name = os.path.join(staging, uuid4().hex)
+
+    def write(self, job: Job) -> Written:
+        """Write a job's files; what is wrong with one of them does not stop the others."""
+        done = Written()
+        span = None if job.is_loose else self._span(job)
+        for at, name in enumerate(job.names):
+            mode, expected = job.modes[at], job.expected[at]
+            try:
+                if job.is_loose and mode != LINK:
+                    made = self._from_loose(job, at, done)
+                else:
+                    content = self._content(job, at, span)
+                    made = content is not None and self._make(job.folders[at], mode, content)
+                    done.copied += made
+                if not made:
+                    done.lost.append(at)
+                    done.signatures.append(NO_SIGNATURE)
+                    continue
+                done.signatures.append(self._name_it(job.folders[at], name, expected))
+            except DsaError as error:
+                done.refused[at] = str(error)
+                done.signatures.append(NO_SIGNATURE)
+                with suppress(FileNotFoundError):
+                    os.unlink(self._name)
+            except OSError as error:
+                with suppress(FileNotFoundError):
+                    os.unlink(self._name)
+                raise translate(error, name) from error
+        return done
+
+    def put(
+        self, folder: str, name: str, mode: int, content: bytes, expected: bytes | None
+    ) -> bytes:
+        """Write one file whose bytes were verified elsewhere; return its signature."""
+        try:
+            self._make(folder, mode, content)
+            return self._name_it(folder, name, expected)
+        except OSError as error:
+            raise translate(error, name) from error
+
+    def close(self) -> None:
+        """Close what is open."""
+        if self._file >= 0:
+            os.close(self._file)
+        self._folders.close()
+
+    def _span(self, job: Job) -> memoryview | None:
+        """Read a job's span of a pack; None if the pack is not there."""
+        path = self._backend.local_path(job.key)
+        try:
+            if path is None:
+                return memoryview(self._backend.read(job.key, job.start, job.size))
+            if job.key != self._key:
+                self._open(job.key, path)
+            if len(self._buffer) < job.size:
+                self._buffer = bytearray(max(job.size, SPAN_BYTES))
+            view = memoryview(self._buffer)[: job.size]
+            count = 0
+            while count < job.size:
+                more = os.preadv(self._file, [view[count:]], job.start + count)
+                if not more:
+                    break
+                count += more
+            return view[:count]
+        except (KeyError, OSError):
+            return None
+
+    def _open(self, key: str, path: Path) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file, self._key = -1, ""
+        self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        self._key = key
+
+    def _content(self, job: Job, at: int, span: memoryview | None) -> memoryview | None:
+        """Return a file's bytes if they are right."""
+        if job.is_loose:
+            try:
+                span = memoryview(self._backend.read(job.key, 0, job.sizes[at]))
+            except KeyError:
+                return None
+        if span is None:
+            return None
+        begin = job.offsets[at] - job.start
+        content = span[begin : begin + job.sizes[at]]
+        if len(content) != job.sizes[at] or sha256(content).digest() != job.sha256s[at]:
+            return None
+        return content
+
+    def _make(self, folder: str, mode: int, content: bytes | memoryview) -> bool:
+        """Write right bytes to the temporary name."""
+        if mode == LINK:
+            target = bytes(content)
+            if b"\0" in target or leaves_tree(folder, os.fsdecode(target)):
+                raise DsaError(f"a link that leaves the tree, to {os.fsdecode(target)!r}")
+            os.symlink(target, self._name)
+            return True
+        descriptor = os.open(self._name, _CREATE, _permissions(mode))
+        try:
+            view = memoryview(content)
+            while view:
+                view = view[os.write(descriptor, view) :]
+        finally:
+            os.close(descriptor)
+        return True
+
+    def _from_loose(self, job: Job, at: int, done: Written) -> bool:
+        """Link, clone or copy a loose object to the temporary name; False if its bytes are wrong."""
+        path = self._backend.local_path(job.key)
+        wanted, mode = job.sha256s[at], job.modes[at]
+        if path is None:
+            return self._from_afar(job.key, wanted, mode, done)
+        try:
+            source = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except FileNotFoundError:
+            return False
+        try:
+            if self._link and mode == FILE and _may_link(path, self._staging):
+                if copy_hashed(source, None, parallel=self._parallel).sha256 != wanted:
+                    return False
+                os.link(path, self._name)
+                done.linked += 1
+                return True
+            is_clone = clone(source, self._name, _permissions(mode))
+            if is_clone:
+                with open(self._name, "rb") as made:
+                    digests = copy_hashed(made.fileno(), None, parallel=self._parallel)
+            else:
+                digests = copy_hashed(
+                    source,
+                    self._name,
+                    parallel=self._parallel,
+                    durable=False,
+                    mode=_permissions(mode),
+                )
+            if digests.sha256 != wanted:
+                os.unlink(self._name)
+                return False
+            done.cloned += is_clone
+            done.copied += not is_clone
+            return True
+        finally:
+            os.close(source)
+
+    def _from_afar(self, key: str, wanted: bytes, mode: int, done: Written) -> bool:
+        """Copy a loose object that is no file of this machine."""
+        digest = sha256()
+        try:
+            source = self._backend.open(key)
+        except KeyError:
+            return False
+        with source, os.fdopen(os.open(self._name, _CREATE, _permissions(mode)), "wb") as file:
+            while piece := source.read(1 << 20):
+                digest.update(piece)
+                file.write(piece)
+        if digest.digest() != wanted:
+            os.unlink(self._name)
+            return False
+        done.copied += 1
+        return True
+
+    def _name_it(self, folder: str, name: str, expected: bytes | None) -> bytes:
+        """Give the temporary file its final name, if there is still what was expected."""
+        place = self._folders.descriptor(folder)
+        if expected is not None:
+            try:
+                there = signature(os.stat(name, dir_fd=place, follow_symlinks=False))
+            except FileNotFoundError:
+                there = b""
+            if there != expected:
+                raise ConflictError("it was changed while the checkout ran")
+        os.rename(self._name, name, dst_dir_fd=place)
+        return signature(os.stat(name, dir_fd=place, follow_symlinks=False))
+
+
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+
+
+def _permissions(mode: int) -> int:
+    """Return a new file's permissions, before the person's umask."""
+    return 0o777 if mode == EXECUTABLE else 0o666
+
+
+def _may_link(path: Path, staging: str) -> bool:
+    """Whether a hard link can be made, and would be read-only like the object."""
+    info = path.stat()
+    return not info.st_mode & 0o222 and info.st_dev == os.stat(staging).st_dev

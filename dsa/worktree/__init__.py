@@ -1,0 +1,1 @@
+"""What lies in a person's folder: scanned, selected, ignored, remembered."""
