@@ -1,0 +1,210 @@
+"""What the verbs say when they are done: plain values that print as text and as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+class Report:
+    """A finished verb's account of itself; `as_json` is what `--json` prints."""
+
+    __slots__ = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields by name, made of JSON's own types."""
+        return dataclasses.asdict(self)  # type: ignore[call-overload,no-any-return]  # subclasses are dataclasses
+
+
+@dataclass(frozen=True, slots=True)
+class InitReport(Report):
+    """`created` is False where the store was there already."""
+
+    store: str
+    id: str
+    created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PushReport(Report):
+    """What a push made, or would make (`dry_run`); sizes in bytes, `seconds` of wall time."""
+
+    store: str
+    dataset: str
+    revision: str
+    manifest: str
+    data: str
+    parent: str | None
+    author: str
+    author_source: Literal["option", "git", "login"]
+    is_new: bool  # False: the same data is already there, nothing was written
+    store_created: bool
+    files: int
+    folders: int
+    bytes: int
+    files_read: int  # whose content was read; the others are known from the stat cache
+    objects_new: int
+    bytes_new: int
+    objects_shared: int  # distinct objects of this revision that the store held before
+    bytes_shared: int
+    healed: int  # objects sent again because the store's copy is recorded as damaged
+    left_out: Mapping[str, int]  # reason -> number of files or folders that were not taken
+    warnings: tuple[str, ...] = ()
+    dry_run: bool = False
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class CheckoutReport(Report):
+    """What a checkout did to a folder, or would do (`dry_run`); sizes in bytes."""
+
+    store: str
+    dataset: str
+    revision: str
+    manifest: str
+    folder: str
+    written: int  # files and links whose content was written
+    bytes_written: int
+    unchanged: int
+    removed: int
+    copied: int
+    linked: int  # hard links into the store (--link)
+    cloned: int  # reflinks
+    kept: tuple[str, ...]  # unknown files that stay
+    edited: tuple[str, ...]  # edited files that this revision or selection lacks, and that stay
+    replaced: tuple[str, ...]  # edited files that --force overwrote
+    warnings: tuple[str, ...] = ()
+    dry_run: bool = False
+    seconds: float = 0.0
+
+
+Kind = Literal["added", "removed", "modified", "renamed", "mode"]
+
+
+@dataclass(frozen=True, slots=True)
+class Change(Report):
+    """One path that differs; sizes in bytes, None where that side has no such file."""
+
+    kind: Kind
+    path: str
+    old_path: str | None = None  # of a renamed file
+    old_size: int | None = None
+    new_size: int | None = None
+    old_mode: str | None = None  # as in a tree: "100644", "100755", "120000", "40000"
+    new_mode: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DiffReport(Report):
+    """The changes that turn `old` into `new`, sorted by path, and their totals."""
+
+    old: str
+    new: str
+    changes: tuple[Change, ...]
+    totals: Mapping[str, int]  # kind -> number, and "bytes_added", "bytes_removed"
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether both sides are the same."""
+        return not self.changes
+
+
+@dataclass(frozen=True, slots=True)
+class StatusReport(Report):
+    """How a worktree differs from the revision checked out in it."""
+
+    folder: str
+    store: str
+    dataset: str
+    revision: str
+    manifest: str
+    selection: tuple[str, ...]
+    changes: tuple[Change, ...]
+    totals: Mapping[str, int]
+    files_read: int
+    left_out: Mapping[str, int]
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing was edited, added or removed."""
+        return not self.changes
+
+
+@dataclass(frozen=True, slots=True)
+class Finding(Report):
+    """One thing that `verify` found wrong.
+
+    `subject` is a key of the store or a path; `paths` are `dataset@revision:path`, at most the
+    first hundred, `paths_total` counts all of them.
+    """
+
+    kind: str  # "missing", "damaged", "lying location", "bad ref", "bad index", "unknown file", ...
+    subject: str
+    detail: str
+    revisions: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    paths_total: int = 0
+    is_damage: bool = True  # False: worth a look, not wrong
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport(Report):
+    """What `verify` looked at and found; `is_clean` when nothing is damaged."""
+
+    store: str
+    revisions: int
+    objects: int
+    packs: int
+    bytes_read: int
+    findings: tuple[Finding, ...]
+    recorded: int = 0  # damaged places newly written down in site/damaged/
+    seconds: float = 0.0
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether no finding is damage."""
+        return not any(finding.is_damage for finding in self.findings)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry(Report):
+    """One row of a listing; of a folder, `size` and `files` count everything below it."""
+
+    path: str
+    mode: str
+    size: int
+    sha1: str
+    sha256: str
+    files: int | None = None  # None: not a folder
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry(Report):
+    """One revision in the story of its dataset, and what it changed against its parent."""
+
+    dataset: str
+    revision: str
+    manifest: str
+    created: str
+    author: str
+    message: str
+    parent: str | None
+    files: int
+    bytes: int
+    changes: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ShowReport(Report):
+    """What one revision is: its `revision.json` whole, and what it shares with its parent."""
+
+    store: str
+    dataset: str
+    revision: str
+    manifest: str
+    data: str
+    info: Mapping[str, Any]
+    shared_files: int | None  # files whose content the parent has too; None without a parent here
+    shared_bytes: int | None

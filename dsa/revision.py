@@ -1,0 +1,279 @@
+"""A revision as a Python object: its metadata first, its files only when they are asked for."""
+
+from __future__ import annotations
+
+import html
+import io
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from dsa.cas.ids import ObjectId
+from dsa.cas.names import printable
+from dsa.cas.objects import Wanted
+from dsa.cas.objectstore import ObjectStore
+from dsa.cas.revisions import Published
+from dsa.cas.trees import FOLDER
+from dsa.errors import NotFoundError
+from dsa.reports import Entry, ShowReport
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: As many files as a notebook shows of a revision.
+_SHOWN_FILES = 20
+
+
+class File(Entry):
+    """One file, link or folder of a revision: path, mode, size in bytes, sha1 and sha256 in hex."""
+
+    __slots__ = ()
+
+
+class Files(Mapping[str, File]):
+    """The files and links of a revision by their path; read from the index as they are asked for."""
+
+    def __init__(self, revision: Revision) -> None:
+        self._revision = revision
+
+    def __getitem__(self, path: str) -> File:
+        try:
+            row = self._revision._row(path)
+        except NotFoundError:
+            raise KeyError(path) from None
+        if row["mode"] == FOLDER:
+            raise KeyError(path)
+        return _file(row)
+
+    def __iter__(self) -> Iterator[str]:
+        for file in self._revision.walk():
+            if file.files is None:
+                yield file.path
+
+    def __len__(self) -> int:
+        return int(self._revision.info["files"])
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} files of {self._revision}>"
+
+
+class Revision:
+    """One published revision; reading these attributes fetches no file.
+
+    `info` is `revision.json` whole, as docs/format.md describes it.
+    """
+
+    def __init__(self, store: ObjectStore, published: Published) -> None:
+        self._store = store
+        self._published = published
+        self.dataset = published.dataset
+        self.revision = published.revision
+        self.manifest = str(published.id)
+        self.data = str(published.manifest.data)
+        self.created = published.info.created
+        self.author = published.info.author
+        self.message = published.info.message
+        self.size = published.info.bytes  # of all files, in bytes
+
+    def __str__(self) -> str:
+        return f"{self.dataset}@{self.revision}"
+
+    def __repr__(self) -> str:
+        info = self._published.info
+        return f"<Revision {self}: {info.files:,} files, {info.bytes:,} bytes, {self.created}, {printable(self.author)}>"
+
+    @cached_property
+    def info(self) -> Mapping[str, Any]:
+        """What `revision.json` says."""
+        return self._published.info.as_json()
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """What the publisher said about it."""
+        return self._published.info.metadata
+
+    @property
+    def files(self) -> Files:
+        """Its files and links: a mapping from path to `File`."""
+        return Files(self)
+
+    def ls(self, prefix: str = "") -> Iterator[File]:
+        """Yield a folder's direct entries, or the one file that `prefix` names.
+
+        Raises: `NotFoundError` if there is neither.
+        """
+        path = _clean(prefix)
+        if path:
+            row = self._row(path)
+            if row["mode"] != FOLDER:
+                yield _file(row)
+                return
+        yield from _files(self._store.indexes.folder(self._published, path))
+
+    def walk(self, prefix: str = "") -> Iterator[File]:
+        """Yield all files and links below a folder, and the folders that are empty."""
+        path = _clean(prefix)
+        if path and (row := self._row(path))["mode"] != FOLDER:
+            yield _file(row)
+            return
+        for file in _files(self._below(path)):
+            if not file.files:  # None: no folder; 0: an empty one
+                yield file
+
+    def to_table(self) -> pa.Table:
+        """Return all files and links as a `pyarrow.Table`.
+
+        Columns: path, mode (as in a tree, a number), size (bytes), sha1 and sha256 (raw bytes).
+        """
+        return _public(self._store.indexes.listing(self._published).table)
+
+    def write_parquet(self, file: Path | str, prefix: str = "") -> None:
+        """Write the rows of `to_table`, those below `prefix`, to a Parquet file."""
+        import pyarrow.parquet as pq
+
+        path = _clean(prefix)
+        if path and (row := self._row(path))["mode"] != FOLDER:
+            raise NotFoundError(
+                f"{path} is not a folder in {self}, but a file of {row['size']} bytes"
+            )
+        target = Path(file)
+        partial = target.with_name(f".{target.name}.partial")
+        try:
+            pq.write_table(_public(self._below(path)), partial, compression="zstd")
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def open(self, path: str) -> BinaryIO:
+        """Open a file for reading, seekable; all of it was verified before this returns.
+
+        Raises: `NotFoundError`; `DamageError` if the store has it nowhere as it should be.
+        """
+        return self._store.objects.open(self._wanted(path))
+
+    def cat(self, path: str, out: BinaryIO) -> None:
+        """Write a file's bytes to `out`: below 64 MiB verified before the first, else on the way.
+
+        Raises: `DamageError`, for a large file after wrong bytes were written.
+        """
+        self._store.objects.copy(self._wanted(path), out.write)
+
+    def read(self, path: str) -> bytes:
+        """Return a file's bytes, verified."""
+        out = io.BytesIO()
+        with self.open(path) as file:
+            while piece := file.read(1 << 20):
+                out.write(piece)
+        return out.getvalue()
+
+    def show(self) -> ShowReport:
+        """Say what this revision is, and what it shares with its parent where the store has that."""
+        from dsa.verbs.history import shared_with_parent
+
+        shared = shared_with_parent(self._store, self._published)
+        return ShowReport(
+            store=self._store.url,
+            dataset=self.dataset,
+            revision=self.revision,
+            manifest=self.manifest,
+            data=self.data,
+            info=self.info,
+            shared_files=shared and shared[0],
+            shared_bytes=shared and shared[1],
+        )
+
+    def _row(self, path: str) -> dict[str, Any]:
+        """Return the row of a path; `NotFoundError` if there is none."""
+        cleaned = _clean(path)
+        folder, _, name = cleaned.rpartition("/")
+        rows = self._store.indexes.folder(self._published, folder)
+        import pyarrow.compute as pc
+
+        found = rows.filter(pc.equal(rows["name"], name)).to_pylist() if cleaned else []
+        if not found:
+            raise NotFoundError(
+                f"there is no {printable(path)} in {self}",
+                hint=f"`dsa ls {self}` lists what there is",
+            )
+        return dict(found[0])
+
+    def _below(self, path: str) -> pa.Table:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        table = self._store.indexes.listing(self._published).table
+        if not path:
+            return table
+        folders = table["folder"].cast(pa.string())
+        return table.filter(pc.or_(pc.equal(folders, path), pc.starts_with(folders, f"{path}/")))
+
+    def _wanted(self, path: str) -> Wanted:
+        row = self._row(path)
+        if row["mode"] == FOLDER:
+            raise NotFoundError(f"{printable(path)} is a folder in {self}")
+        return Wanted(ObjectId(row["sha1"]), row["size"], row["sha256"], row["pack"], row["offset"])
+
+    def _repr_html_(self) -> str:
+        info = self._published.info
+        facts = {
+            "when": self.created,
+            "who": self.author,
+            "message": self.message,
+            "files": f"{info.files:,}",
+            "size": f"{info.bytes:,} bytes",
+            "manifest": self.manifest,
+            **{f"metadata: {key}": value for key, value in info.metadata.items()},
+        }
+        rows = "".join(
+            f"<tr><th>{_escaped(key)}</th><td>{_escaped(value)}</td></tr>"
+            for key, value in facts.items()
+        )
+        files = "".join(
+            f"<tr><td>{_escaped(file.path)}{'/' if file.files is not None else ''}</td>"
+            f"<td style='text-align:right'>{file.size:,}</td></tr>"
+            for _, file in zip(range(_SHOWN_FILES), self.ls(), strict=False)
+        )
+        return (
+            f"<h4>{_escaped(self)}</h4><table>{rows}</table>"
+            f"<details><summary>files</summary><table>"
+            f"<tr><th>path</th><th>bytes</th></tr>{files}</table></details>"
+        )
+
+
+def _files(rows: pa.Table) -> Iterator[File]:
+    """Yield rows as records, a batch at a time."""
+    columns = ["folder", "name", "mode", "size", "files", "sha1", "sha256"]
+    for batch in rows.select(columns).to_batches(max_chunksize=16_384):
+        for row in batch.to_pylist():
+            yield _file(row)
+
+
+def _file(row: Mapping[str, Any]) -> File:
+    return File(
+        path=f"{row['folder']}/{row['name']}" if row["folder"] else row["name"],
+        mode=f"{row['mode']:o}",
+        size=row["size"],
+        sha1=row["sha1"].hex(),
+        sha256=row["sha256"].hex(),
+        files=row["files"] if row["mode"] == FOLDER else None,
+    )
+
+
+def _public(rows: pa.Table) -> pa.Table:
+    import pyarrow.compute as pc
+
+    from dsa.cas import listing
+
+    files = rows.filter(pc.not_equal(rows["mode"], FOLDER))
+    table = files.select(["mode", "size", "sha1", "sha256"])
+    return table.add_column(0, "path", listing.paths(files))
+
+
+def _clean(path: str) -> str:
+    """Return a path as the index has it; `./` and slashes at the ends do not matter."""
+    return "/".join(part for part in path.split("/") if part not in ("", "."))
+
+
+def _escaped(value: object) -> str:
+    return html.escape(printable(str(value)))

@@ -1,0 +1,374 @@
+"""Checkout: make a folder hold a revision, touching only what differs, every byte verified."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dsa.cas import listing
+from dsa.cas.ids import ObjectId
+from dsa.cas.listing import Listing
+from dsa.cas.names import parse_spec, printable
+from dsa.cas.objects import Wanted
+from dsa.cas.objectstore import ObjectStore
+from dsa.cas.revisions import Published
+from dsa.cas.trees import EXECUTABLE, FOLDER
+from dsa.errors import ConflictError, DamageError, DsaError, NotFoundError
+from dsa.progress import SILENT, Progress
+from dsa.remotes.local import translate
+from dsa.reports import CheckoutReport
+from dsa.verbs import jobs
+from dsa.verbs.plan import Disk, Plan, plan, wanted_digests
+from dsa.verbs.reading import hash_rows
+from dsa.workers.crew import Crew, Script, crew_size
+from dsa.workers.folders import Folders
+from dsa.workers.signature import SIGNATURE
+from dsa.workers.writer import Job, Writer, Written
+from dsa.worktree import statcache
+from dsa.worktree.columns import scan_of, table_of
+from dsa.worktree.ignore import Ignore
+from dsa.worktree.scan import Folder, Scan, scan
+from dsa.worktree.selection import Selection
+from dsa.worktree.state import Worktree, base_tables, forget_bases, keep_base, statcache_path
+from dsa.worktree.workplace import fold, working_in
+
+_SPARE_BYTES = 16 * 1024 * 1024  # a file system is full before its last byte
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a person asked of a checkout."""
+
+    only: tuple[str, ...] = ()
+    force: bool = False
+    clean: bool = False
+    link: bool = False
+    dry_run: bool = False
+
+
+def checkout(
+    store: ObjectStore, spec: str, folder: Path | None, wish: Wish, *, progress: Progress = SILENT
+) -> CheckoutReport:
+    """Check out a revision; see `dsa.Store.checkout`."""
+    began = time.monotonic()
+    published = store.revisions.get(*store.revisions.resolve(parse_spec(spec)))
+    root = _root(store, published, folder)
+    sealed = store.indexes.listing(published)
+    _refuse_hostile(sealed.table, str(published))
+    selection = _selection(Worktree.at(root), published, wish)
+    target = _selected(sealed.table, selection, published, must_match=bool(wish.only))
+    work = _Checkout(store, published, sealed, target, root, selection, wish, progress)
+    try:
+        if wish.dry_run:
+            work.decide()
+        else:
+            with working_in(root) as temporary:
+                _refuse_folding(target, fold(temporary), root)
+                work.decide()
+                work.apply(temporary)
+    except OSError as error:
+        raise translate(error, str(root)) from error
+    return work.report(time.monotonic() - began)
+
+
+def _root(store: ObjectStore, published: Published, folder: Path | None) -> Path:
+    """Return the folder to work in: the one named, the worktree around, or a new one."""
+    if folder is None:
+        around = Worktree.around(Path())
+        if around is not None and around.dataset == published.dataset:
+            return around.root
+        folder = Path(published.dataset.rpartition("/")[2])
+    root = folder.expanduser().absolute()
+    if root.exists() and not root.is_dir():
+        raise ConflictError(f"{root} is a file, not a folder")
+    home = store.backend.local_path("")
+    if home is not None and root.resolve().is_relative_to(home.resolve()):
+        raise ConflictError(
+            f"{root} lies in the store {store.url}", hint="check out somewhere else"
+        )
+    return root
+
+
+def _selection(tree: Worktree | None, published: Published, wish: Wish) -> Selection:
+    """Return what is selected now, else what this worktree remembers of this dataset."""
+    if wish.only:
+        return Selection(() if wish.only == ("**",) else wish.only)
+    if tree is not None and tree.dataset == published.dataset:
+        return tree.selection
+    return Selection()
+
+
+def _selected(
+    table: pa.Table, selection: Selection, published: Published, *, must_match: bool
+) -> pa.Table:
+    """Cut a listing to what is selected, and the folders above it."""
+    if selection.everything:
+        return table
+    paths = listing.paths(table)
+    is_leaf = pc.or_(
+        pc.not_equal(table["mode"], FOLDER), pc.equal(pc.fill_null(table["files"], 1), 0)
+    )
+    leaves = paths.filter(is_leaf)
+    names = leaves.to_pylist()
+    unmatched = selection.unmatched(names) if must_match else []
+    if unmatched:
+        raise NotFoundError(
+            f"nothing in {published} matches {', '.join(map(printable, unmatched))}",
+            hint=f"`dsa ls --recursive {published}` lists what there is",
+        )
+    chosen = leaves.filter(pa.array(selection.mask(names), pa.bool_()))
+    above: set[str] = set()
+    for path in chosen.to_pylist():
+        folder = path.rpartition("/")[0]
+        while folder and folder not in above:
+            above.add(folder)
+            folder = folder.rpartition("/")[0]
+    keep = pa.concat_arrays([chosen, pa.array(sorted(above), pa.string())])
+    return table.filter(pc.is_in(paths, value_set=keep)).combine_chunks()
+
+
+def _refuse_hostile(table: pa.Table, name: str) -> None:
+    """Refuse a listing with a `.git`: what lies in one is run by other programs."""
+    if pc.any(pc.equal(pc.utf8_lower(table["name"]), ".git"), min_count=0).as_py():
+        raise DamageError(
+            f"{name} holds a .git, which no push sends", hint="do not trust this store"
+        )
+
+
+def _refuse_folding(target: pa.Table, folded: Callable[[str], str] | None, root: Path) -> None:
+    """Refuse names that this file system takes for one, before anything is written."""
+    if folded is None:
+        return
+    seen: dict[str, str] = {}
+    clashes = []
+    for path in listing.paths(target).to_pylist():
+        other = seen.setdefault(folded(path), path)
+        if other != path:
+            clashes.append(f"{printable(other)} and {printable(path)}")
+    if clashes:
+        raise ConflictError(
+            f"the file system of {root} cannot keep {len(clashes)} pairs of names apart, "
+            "and nothing was written",
+            hint="check out to a file system that tells upper and lower case apart, or a part with --only",
+            problems=clashes,
+        )
+
+
+@dataclass(slots=True)
+class _Checkout:
+    store: ObjectStore
+    published: Published
+    sealed: Listing
+    target: pa.Table  # the selected rows, folders included
+    root: Path
+    selection: Selection
+    wish: Wish
+    progress: Progress
+    plan: Plan = field(init=False)
+    there: bytes = b""  # the signatures of all rows on disk, joined
+    files_read: int = 0
+    signatures: bytearray = field(
+        default_factory=bytearray
+    )  # of the target's rows, when all is done
+    done: Written = field(default_factory=Written)
+    lost: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+
+    def decide(self) -> None:
+        """Look at the folder and make the plan; `ConflictError` naming all that is in the way."""
+        self.progress.start("comparing")
+        is_there = self.root.is_dir()
+        disk = scan(self.root, everything=True) if is_there else Scan(self.root, [Folder("")])
+        digests = statcache.fill(statcache_path(self.root), disk)
+        known = list(base_tables(self.root))
+        table = table_of(disk, digests)
+        matters = wanted_digests(self.target, table, known)
+        unknown = pc.is_in(matters, value_set=pa.array(digests.unknown, matters.type))
+        rows = matters.filter(unknown).to_pylist()
+        if rows:
+            self.files_read = hash_rows(disk, digests, rows, False, self.progress)
+            table = table_of(disk, digests)
+        self.there = b"".join(folder.signatures for folder in disk.folders)
+        ignore = Ignore.for_root(self.root) if self.wish.clean and is_there else None
+        on_disk = Disk(
+            table,
+            self._signature_there,
+            frozenset(disk.strange),
+            lambda path: ignore is not None and _is_ignored(ignore, path),
+        )
+        self.plan = plan(self.target, on_disk, known, force=self.wish.force, clean=self.wish.clean)
+        if self.plan.conflicts:
+            count = len(self.plan.conflicts)
+            raise ConflictError(
+                f"{count} {'file' if count == 1 else 'files'} in {self.root} would be overwritten; "
+                "nothing was written",
+                hint="move them away, or push them; --force overwrites them",
+                problems=self.plan.conflicts,
+            )
+
+    def apply(self, temporary: Path) -> None:
+        """Carry the plan out; what is wrong is named at the end, what is good is written."""
+        self._check_space()
+        published = self.published
+        keep_base(self.root, published.id, published.manifest, self.sealed, published.revision_json)
+        self.signatures = bytearray(len(self.target) * SIGNATURE.size)
+        for row, at in self.plan.unchanged:
+            self._note(row, self._signature_there(at))
+        folders = Folders(str(self.root))
+        try:
+            for path, expected in self.plan.remove:
+                folders.unlink(path, expected)
+            for path in self.plan.remove_folders:
+                folders.remove(path)
+            for path in self.plan.make:
+                folders.make(path)
+            self._write(temporary)
+            for row in self.plan.permissions:
+                self._set_permissions(folders, row)
+        finally:
+            folders.close()
+        self._complain()
+        Worktree.of(self.root, self.store.url, published, self.selection).save()
+        forget_bases(self.root, but=published.id)
+        self._remember()
+
+    def report(self, seconds: float) -> CheckoutReport:
+        """Return what was done, or what would be."""
+        writes = self.target["size"].take(self.plan.write)
+        warnings = []
+        if not self.selection.everything and not self.wish.only:
+            selectors = " ".join(f"--only {text}" for text in self.selection.selectors)
+            warnings.append(f"only a part is checked out here ({selectors}); --only '**' takes all")
+        return CheckoutReport(
+            store=self.store.url,
+            dataset=self.published.dataset,
+            revision=self.published.revision,
+            manifest=str(self.published.id),
+            folder=str(self.root),
+            written=len(writes),
+            bytes_written=pc.sum(writes, min_count=0).as_py(),
+            unchanged=len(self.plan.unchanged),
+            removed=len(self.plan.remove),
+            copied=self.done.copied,
+            linked=self.done.linked,
+            cloned=self.done.cloned,
+            kept=tuple(self.plan.kept),
+            edited=tuple(self.plan.edited),
+            replaced=tuple(self.plan.replaced),
+            warnings=tuple(warnings),
+            dry_run=self.wish.dry_run,
+            seconds=seconds,
+        )
+
+    def _check_space(self) -> None:
+        wanted = pc.sum(self.target["size"].take(self.plan.write), min_count=0).as_py()
+        free = shutil.disk_usage(self.root).free
+        if wanted + _SPARE_BYTES > free and not self.wish.link:
+            raise DsaError(
+                f"{self.root} has {free:,} bytes free, and {wanted:,} are to be written",
+                hint="free some space, or check out a part with --only",
+            )
+
+    def _write(self, temporary: Path) -> None:
+        sizes = self.target["size"].take(self.plan.write)
+        files, size = len(sizes), pc.sum(sizes, min_count=0).as_py()
+        self.progress.start("writing", files=files, size_bytes=size)
+        # Workers in processes of their own read the store's files themselves.
+        count = crew_size(files, size) if self.store.backend.local_path("") else 1
+        wanted = jobs.cut(self.target, self.plan.write, self._expected)
+        arguments = (self.store.backend, str(self.root), str(temporary), self.wish.link, count == 1)
+        with Crew(count, Writer, *arguments) as crew:
+            crew.run(lambda: self._script(wanted))
+
+    def _script(self, wanted: Iterator[Job]) -> Script:
+        for job in wanted:
+            done: Written = yield ("write", (job,))
+            for row, made in zip(job.rows, done.signatures, strict=True):
+                self._note(row, made)
+            for at in done.lost:
+                yield from self._rescue(job, at)
+            for at, reason in done.refused.items():
+                self.refused.append(f"{_path(job, at)}: {reason}")
+            self.done.copied += done.copied
+            self.done.linked += done.linked
+            self.done.cloned += done.cloned
+            self.progress.advance(files=len(job.rows), size_bytes=sum(job.sizes))
+
+    def _rescue(self, job: Job, at: int) -> Script:
+        """Look for an object's right bytes wherever else they may lie."""
+        row = job.rows[at]
+        oid = ObjectId(self.target["sha1"][row].as_py())
+        try:
+            with self.store.objects.open(Wanted(oid, job.sizes[at], job.sha256s[at])) as file:
+                content = file.read()
+            made = yield (
+                "put",
+                (job.folders[at], job.names[at], job.modes[at], content, job.expected[at]),
+            )
+        except DamageError as error:
+            self.lost.append(f"{_path(job, at)}: {error}")
+        except DsaError as error:
+            self.refused.append(f"{_path(job, at)}: {error}")
+        else:
+            self._note(row, made)
+            self.done.copied += 1
+
+    def _set_permissions(self, folders: Folders, row: int) -> None:
+        """Set the executable bit of a file whose bytes are right."""
+        folder = self.target["folder"][row].as_py()
+        name = self.target["name"][row].as_py()
+        is_executable = self.target["mode"][row].as_py() == EXECUTABLE
+        self._note(row, folders.set_executable(folder, name, is_executable))
+
+    def _expected(self, row: int) -> bytes | None:
+        return None if self.plan.is_fresh else self.plan.expected.get(row, b"")
+
+    def _signature_there(self, row: int) -> bytes:
+        return self.there[row * SIGNATURE.size : (row + 1) * SIGNATURE.size]
+
+    def _note(self, row: int, made: bytes) -> None:
+        self.signatures[row * SIGNATURE.size : (row + 1) * SIGNATURE.size] = made
+
+    def _remember(self) -> None:
+        """Write the stat cache of what lies there now, where anything was written or read."""
+        if len(self.plan.write) or self.plan.permissions or self.files_read:
+            found, digests = scan_of(self.root, self.target, bytes(self.signatures))
+            stamp = statcache.wait_for_tick(bytes(self.signatures))
+            statcache.save(statcache_path(self.root), found, digests, stamp)
+
+    def _complain(self) -> None:
+        """Say what could not be written; the folder keeps what is good, and the next run goes on."""
+        if self.lost:
+            raise DamageError(
+                f"{len(self.lost)} files of {self.published} are missing or damaged in "
+                f"{self.store.url}; all others are written",
+                hint="`dsa verify --data` tells what is damaged; a push of the same files sends it again",
+                problems=sorted(self.lost + self.refused),
+            )
+        if self.refused:
+            raise ConflictError(
+                f"{len(self.refused)} files of {self.published} were not written; all others are",
+                problems=sorted(self.refused),
+            )
+
+
+def _is_ignored(ignore: Ignore, path: str) -> bool:
+    """Whether a file, or a folder that it is in, is ignored; reads the ignore files on the way."""
+    parts = path.split("/")
+    for depth in range(1, len(parts) + 1):
+        above = "/".join(parts[:depth])
+        if ignore.ignored(above, is_dir=depth < len(parts)):
+            return True
+        if depth < len(parts):
+            ignore.enter(above, has_ignore_file=True)
+    return False
+
+
+def _path(job: Job, at: int) -> str:
+    return f"{job.folders[at]}/{job.names[at]}" if job.folders[at] else job.names[at]

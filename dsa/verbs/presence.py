@@ -1,0 +1,199 @@
+"""What the store already holds: asked before anything is written. docs/format.md, "Locations"."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dsa.cas import layout, listing, site
+from dsa.cas.ids import ID_BYTES, SHA256_BYTES, ObjectId
+from dsa.cas.objects import Objects, Wanted
+from dsa.cas.trees import EMPTY_TREE, FOLDER
+from dsa.errors import CollisionError, DamageError
+
+logger = logging.getLogger(__name__)
+
+#: The name of the n-th object asked about, for a message.
+NameOf = Callable[[int], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`new` has a 1 for every object that must be written; the others are there."""
+
+    new: bytes
+    shared: int  # distinct objects asked about that were there before this push
+    shared_bytes: int
+
+
+class Presence:
+    """Objects that the store has: those that a published revision covers, and those with a location.
+
+    `covered` are listings of revisions whose refs were read after this push's own mark. What is
+    recorded as damaged does not count, unless it lies in another place too.
+    """
+
+    def __init__(self, objects: Objects, covered: Sequence[pa.Table]) -> None:
+        self._objects = objects
+        self._covered = covered
+        self._damaged_ids = {oid for oid, _ in objects.damaged}
+        self._damaged = pa.array(sorted(self._damaged_ids), pa.binary(ID_BYTES))
+        self._claimed: set[bytes] = set()  # new objects that this push writes
+        self._met: set[bytes] = set()  # objects that were there, and are counted
+        self._large_sizes: set[int] | None = None
+
+    def ask(self, ids: bytes, sha256s: bytes, sizes: Sequence[int], name_of: NameOf) -> Answer:
+        """Say which of these objects (raw digests, joined) are new; each is new only once.
+
+        Raises: `CollisionError` for a content that the store has another one of under the same id.
+        """
+        found = self._find(listing.fixed(ids, ID_BYTES))
+        new = bytearray(len(sizes))
+        shared = shared_bytes = 0
+        for at, size in enumerate(sizes):
+            oid = ids[at * ID_BYTES : (at + 1) * ID_BYTES]
+            if size < 0 or oid in self._claimed:
+                continue
+            there = found.get(oid)
+            check = sha256s[at * SHA256_BYTES : (at + 1) * SHA256_BYTES]
+            if there and (check in there or not self._is_lie(oid, check, size, name_of(at))):
+                if oid not in self._met:
+                    self._met.add(oid)
+                    shared, shared_bytes = shared + 1, shared_bytes + size
+            else:
+                self._claimed.add(oid)
+                new[at] = 1
+        return Answer(bytes(new), shared, shared_bytes)
+
+    def new_trees(self, ids: pa.Array) -> pa.Array:
+        """Return which of these trees the store lacks; a tree is trusted by its id alone."""
+        known = pc.or_(self._is_covered(ids), pc.equal(ids, EMPTY_TREE.raw))
+        unknown = ids.filter(pc.invert(known))
+        if len(unknown):
+            located = pc.unique(self._objects.locations.find(unknown)["id"])
+            known = pc.or_(known, pc.is_in(ids, value_set=located))
+        return pc.invert(known)
+
+    def is_there(self, table: pa.Table) -> pa.Array:
+        """Return which files and links of a listing the store has, folders and unknown ones not.
+
+        Like `ask`, at array speed, without claiming anything and without settling collisions.
+        """
+        there = pa.array([False] * len(table), pa.bool_())
+        for covered in self._covered:
+            there = pc.or_(there, _same_content(table, covered["sha1"], covered["sha256"]))
+        if len(self._damaged):
+            there = pc.and_(there, pc.invert(pc.is_in(table["sha1"], value_set=self._damaged)))
+        rest = table.filter(pc.invert(there))["sha1"]
+        if len(rest):
+            located = self._objects.locations.find(pc.unique(rest))
+            there = pc.or_(there, _same_content(table, located["id"], located["sha256"]))
+        return listing.one_chunk(pc.and_(there, pc.not_equal(table["mode"], FOLDER)))
+
+    def may_hold_large(self, size: int) -> bool:
+        """Whether any object of exactly this size is there: then hashing comes before copying."""
+        if self._large_sizes is None:
+            columns = [table["size"] for table in self._covered]
+            columns += [part["size"] for _, part in self._objects.locations.parts()]
+            self._large_sizes = {
+                value
+                for column in columns
+                for value in pc.unique(
+                    column.filter(pc.greater_equal(column, layout.LOOSE_FROM_BYTES))
+                ).to_pylist()
+            }
+        return size in self._large_sizes
+
+    def is_damaged(self, oid: bytes) -> bool:
+        """Whether a place of this object is recorded as damaged."""
+        return oid in self._damaged_ids
+
+    def met(self, ids: pa.ChunkedArray) -> None:
+        """Note objects that were counted as there."""
+        self._met.update(pc.unique(ids).to_pylist())
+
+    def unclaim(self, oid: bytes) -> None:
+        """Take back that an object is being written."""
+        self._claimed.discard(oid)
+
+    def _find(self, ids: pa.Array) -> dict[bytes, set[bytes]]:
+        """Return the SHA-256s known of each of these ids."""
+        found: dict[bytes, set[bytes]] = {}
+        for covered in self._covered:
+            rows = covered.filter(
+                pc.and_(
+                    pc.is_in(covered["sha1"], value_set=ids), pc.not_equal(covered["mode"], FOLDER)
+                )
+            )
+            _collect(found, rows["sha1"], rows["sha256"])
+        for oid, _ in self._objects.damaged:
+            found.pop(oid, None)
+        rest = ids.filter(pa.array([oid not in found for oid in ids.to_pylist()], pa.bool_()))
+        if len(rest):
+            rows = self._objects.locations.find(pc.unique(rest))
+            _collect(found, rows["id"], rows["sha256"])
+        return found
+
+    def _is_covered(self, ids: pa.Array) -> pa.Array:
+        known = pa.array([False] * len(ids), pa.bool_())
+        for covered in self._covered:
+            known = pc.or_(known, pc.is_in(ids, value_set=listing.one_chunk(covered["sha1"])))
+        if len(self._damaged):
+            known = pc.and_(known, pc.invert(pc.is_in(ids, value_set=self._damaged)))
+        return known
+
+    def _is_lie(self, oid: bytes, check: bytes, size: int, name: str) -> bool:
+        """Settle an id that is known with another SHA-256, by reading what is there.
+
+        Returns True where no bytes of this id are there: the row lies, is recorded and ignored.
+        """
+        wanted = Wanted(ObjectId(oid))
+        try:
+            with self._objects.open(wanted) as file:
+                digest = sha256()
+                while piece := file.read(1 << 20):
+                    digest.update(piece)
+        except DamageError:
+            places = [(oid, pack) for pack, _, _ in self._objects.locations.of(ObjectId(oid))]
+            site.record_damaged(self._objects.backend, places)
+            logger.warning(
+                "a location of %s in %s lies; it is recorded as damaged",
+                oid.hex(),
+                self._objects.backend.url,
+            )
+            return True
+        if digest.digest() == check:
+            return False
+        raise CollisionError(
+            f"{name} has the SHA-1 {oid.hex()} of another content in {self._objects.backend.url}, "
+            f"and another SHA-256",
+            hint="one of the two was made to collide: neither may stand for the other",
+            problems=[
+                f"{name}: SHA-256 {check.hex()}, {size} bytes",
+                f"{self._name_in_store(oid)}: SHA-256 {digest.hexdigest()}",
+            ],
+        )
+
+    def _name_in_store(self, oid: bytes) -> str:
+        """Return how a person would name an object that is in the store."""
+        from dsa.verbs.whose import first_name
+
+        return first_name(self._objects, oid) or f"object {oid.hex()}"
+
+
+def _same_content(table: pa.Table, ids: pa.ChunkedArray, sha256s: pa.ChunkedArray) -> pa.Array:
+    """Return which rows have an id that stands in `ids` with the same SHA-256."""
+    at = pc.index_in(table["sha1"], value_set=listing.one_chunk(ids))
+    return pc.fill_null(pc.equal(table["sha256"], sha256s.take(at)), False)
+
+
+def _collect(
+    found: dict[bytes, set[bytes]], ids: pa.ChunkedArray, sha256s: pa.ChunkedArray
+) -> None:
+    for oid, check in zip(ids.to_pylist(), sha256s.to_pylist(), strict=True):
+        found.setdefault(oid, set()).add(check)

@@ -1,0 +1,312 @@
+"""Push: publish a folder as a revision. What it decides is here; `sending` writes."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dsa.cas import listing, listings
+from dsa.cas.ids import ID_BYTES, ManifestId, ObjectId, Sha256
+from dsa.cas.listing import Listing
+from dsa.cas.manifest import RevisionInfo, now
+from dsa.cas.names import check_dataset, check_revision, folds_with, parse_spec
+from dsa.cas.objectstore import ObjectStore
+from dsa.cas.revisions import Published
+from dsa.cas.trees import FOLDER
+from dsa.errors import ConflictError
+from dsa.progress import SILENT, Progress
+from dsa.reports import PushReport
+from dsa.verbs.presence import Presence
+from dsa.verbs.reading import Totals, check_collisions, distinct
+from dsa.verbs.sending import Sending, describe
+from dsa.verbs.survey import Survey, check_list, survey
+from dsa.worktree.identity import Author, Source, find_author
+from dsa.worktree.state import Worktree, forget_bases, keep_base
+
+#: A folder with more entries than this is worth a warning: its tree is written anew at each change.
+_WIDE_FOLDER = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a person asked to be pushed; None where nothing was said."""
+
+    dataset: str
+    revision: str
+    folder: Path
+    message: str | None = None
+    metadata: Mapping[str, Any] | None = None
+    parent: str | None = None
+    author: str | None = None
+    follow_links: bool = False
+    exclude: Sequence[str] = ()
+
+    @property
+    def name(self) -> str:
+        """`dataset@revision`."""
+        return f"{self.dataset}@{self.revision}"
+
+
+def push(
+    order: Order,
+    open_store: Callable[[], ObjectStore | None],
+    make_store: Callable[[], ObjectStore],
+    *,
+    dry_run: bool = False,
+    progress: Progress = SILENT,
+) -> PushReport:
+    """Publish a folder.
+
+    `open_store` returns None where there is no store yet; `make_store` makes it, once everything
+    that can be refused was looked at.
+    """
+    began = time.monotonic()
+    check_dataset(order.dataset)
+    check_revision(order.revision)
+    author, source = find_author(order.author)
+    surveyed = survey(
+        order.folder, exclude=order.exclude, follow_links=order.follow_links, progress=progress
+    )
+    check_list(surveyed, progress)
+    store = open_store()
+    if store is not None:
+        _refuse_own_store(store, surveyed)
+    work = _Push(order, author, source, surveyed, progress, _warnings(surveyed))
+    if store is not None and store.revisions.ref(order.dataset, order.revision) is not None:
+        report = work.again(store, dry_run=dry_run)
+    elif dry_run:
+        report = work.plan(store)
+    else:
+        made = store is None
+        report = work.publish(store or make_store(), store_created=made)
+    return replace(report, seconds=time.monotonic() - began)
+
+
+@dataclass(slots=True)
+class _Push:
+    order: Order
+    author: Author
+    source: Source
+    survey: Survey
+    progress: Progress
+    warnings: list[str]
+    totals: Totals = field(default_factory=Totals)
+
+    def again(self, store: ObjectStore, *, dry_run: bool) -> PushReport:
+        """Compare with a revision that is there: nothing is written where the data is the same.
+
+        Objects of it that are recorded as damaged are sent again.
+        """
+        there = self._there(store)
+        self.survey.read_unknown(self.progress)
+        sealed = listing.seal(self.survey.table())
+        if sealed.root.tree != there.manifest.data.raw:
+            self.survey.remember()
+            raise ConflictError(
+                f"{self.order.name} is already in {store.url}, with other content",
+                hint=f"`dsa diff {self.order.name} {_shell(self.order.folder)}` shows what differs; "
+                f"a change is published as a new revision",
+            )
+        if not there.info.says_the_same(message=self.order.message, metadata=self.order.metadata):
+            raise ConflictError(
+                f"{self.order.name} is already in {store.url}, with another message or other metadata",
+                hint="what was published never changes; publish a new revision",
+            )
+        if store.objects.damaged and not dry_run:
+            sealed = self._heal(store, sealed)
+        self.survey.remember()
+        self._move_worktree(store, there, sealed)
+        return self._report(store.url, there.id, there.info, sealed, is_new=False, dry_run=dry_run)
+
+    def _there(self, store: ObjectStore) -> Published:
+        ref = store.revisions.ref(self.order.dataset, self.order.revision)
+        assert ref is not None
+        if ref.is_withdrawn:
+            raise ConflictError(
+                f"{self.order.name} was withdrawn from {store.url}: a name is never given to other content",
+                hint="choose another revision name",
+            )
+        return store.revisions.by_id(self.order.dataset, self.order.revision, ref.manifest)
+
+    def _heal(self, store: ObjectStore, sealed: Listing) -> Listing:
+        """Send again what this revision needs and what is recorded as damaged."""
+        damaged = {oid for oid, _ in store.objects.damaged}
+        ids = pa.array(sorted(damaged), pa.binary(ID_BYTES))
+        is_hit = pc.any(pc.is_in(sealed.table["sha1"], value_set=ids), min_count=0).as_py()
+        if not is_hit and sealed.root.tree not in damaged:
+            return sealed
+        store.file.check_writable(store.url)
+        with self._sending(store) as sending:
+            return sending.objects(None)
+
+    def _sending(self, store: ObjectStore) -> Sending:
+        sending = Sending(
+            store, self.survey, self.order.dataset, self.order.revision, self.progress
+        )
+        self.totals = sending.totals
+        return sending
+
+    def plan(self, store: ObjectStore | None) -> PushReport:
+        """Say what a push would do; reads files, writes nothing but the stat cache."""
+        self.survey.read_unknown(self.progress)
+        self.survey.remember()
+        table = self.survey.table()
+        check_collisions(self.survey.scan, self.survey.digests, table)
+        sealed = listing.seal(table)
+        parent = self._parent(store) if store else None
+        files = sealed.table.filter(pc.not_equal(sealed.table["mode"], FOLDER))
+        there = pa.array([False] * len(files), pa.bool_())
+        if store is not None:
+            self._check_names(store)
+            covered = [store.indexes.listing(parent).table] if parent else []
+            there = Presence(store.objects, covered).is_there(files)
+        self.totals.objects_new, self.totals.bytes_new = distinct(files.filter(pc.invert(there)))
+        self.totals.objects_shared, self.totals.bytes_shared = distinct(files.filter(there))
+        info = self._info(sealed, parent)
+        manifest, _ = describe(sealed, info)
+        url = store.url if store else ""
+        return self._report(
+            url, manifest.id, info, sealed, is_new=True, dry_run=True, store_created=store is None
+        )
+
+    def publish(self, store: ObjectStore, *, store_created: bool) -> PushReport:
+        """Write everything, children first, the ref last."""
+        store.file.check_writable(store.url)
+        self._check_names(store)
+        parent = self._parent(store)  # a parent that is not there is an error before any write
+        with self._sending(store) as sending:
+            parent = self._parent(store)
+            sealed = sending.objects(parent)
+            info = self._info(sealed, parent)
+            published = sending.manifest(sealed, info)
+            sending.ref(published)
+        self.survey.remember()
+        self._move_worktree(store, published, sealed)
+        listings.renew(store.backend, self.order.dataset)
+        return self._report(
+            store.url, published.id, info, sealed, is_new=True, store_created=store_created
+        )
+
+    def _check_names(self, store: ObjectStore) -> None:
+        """Refuse a new name that differs from another one only in the case of its letters."""
+        for kind, name, others in (
+            ("dataset", self.order.dataset, store.revisions.datasets()),
+            ("revision", self.order.revision, store.revisions.names(self.order.dataset)),
+        ):
+            other = folds_with(name, others)
+            if other is not None:
+                raise ConflictError(
+                    f"the {kind} {name} differs from {other} only in the case of its letters",
+                    hint="file systems that ignore case could not keep both; choose another name",
+                )
+
+    def _parent(self, store: ObjectStore) -> Published | None:
+        """Return the parent: the one asked for, else what is checked out here, else the newest."""
+        dataset = self.order.dataset
+        if self.order.parent is not None:
+            text = self.order.parent
+            spec = parse_spec(text if "@" in text or "/" in text else f"{dataset}@{text}")
+            return store.revisions.get(*store.revisions.resolve(spec))
+        tree = self.survey.worktree
+        names = store.revisions.names(dataset)
+        if tree is not None and tree.dataset == dataset and tree.revision in names:
+            there = store.revisions.get(dataset, tree.revision)
+            if there.id == tree.manifest:
+                return there
+        return store.revisions.get(*store.revisions.resolve(parse_spec(dataset))) if names else None
+
+    def _info(self, sealed: Listing, parent: Published | None) -> RevisionInfo:
+        root = sealed.root
+        return RevisionInfo(
+            dataset=self.order.dataset,
+            revision=self.order.revision,
+            created=now(),
+            author_name=self.author.name,
+            author_email=self.author.email,
+            message=self.order.message or "",
+            files=root.files,
+            folders=root.folders,
+            bytes=root.size,
+            sha256=Sha256(root.sha256),
+            parent=parent.link() if parent else None,
+            metadata=dict(self.order.metadata or {}),
+        )
+
+    def _move_worktree(self, store: ObjectStore, published: Published, sealed: Listing) -> None:
+        """A push from a worktree moves it to the revision that it published."""
+        tree = self.survey.worktree
+        if tree is None or tree.manifest == published.id:
+            return
+        keep_base(tree.root, published.id, published.manifest, sealed, published.revision_json)
+        Worktree.of(tree.root, store.url, published, tree.selection).save()
+        forget_bases(tree.root, but=published.id)
+
+    def _report(
+        self,
+        url: str,
+        manifest: ManifestId,
+        info: RevisionInfo,
+        sealed: Listing,
+        *,
+        is_new: bool,
+        dry_run: bool = False,
+        store_created: bool = False,
+    ) -> PushReport:
+        totals = self.totals
+        return PushReport(
+            store=url,
+            dataset=self.order.dataset,
+            revision=self.order.revision,
+            manifest=str(manifest),
+            data=str(ObjectId(sealed.root.tree)),
+            parent=f"{info.parent.dataset}@{info.parent.revision}" if info.parent else None,
+            author=str(self.author),
+            author_source=self.source,
+            is_new=is_new,
+            store_created=store_created,
+            files=sealed.root.files,
+            folders=sealed.root.folders,
+            bytes=sealed.root.size,
+            files_read=self.survey.files_read,
+            objects_new=totals.objects_new,
+            bytes_new=totals.bytes_new,
+            objects_shared=totals.objects_shared,
+            bytes_shared=totals.bytes_shared,
+            healed=totals.healed,
+            left_out=dict(self.survey.scan.left_out),
+            warnings=tuple(self.warnings),
+            dry_run=dry_run,
+        )
+
+
+def _warnings(surveyed: Survey) -> list[str]:
+    return [
+        f"the folder {folder.path or '.'} holds {len(folder.names):,} entries: each change writes its whole list anew"
+        for folder in surveyed.scan.folders
+        if len(folder.names) > _WIDE_FOLDER
+    ]
+
+
+def _refuse_own_store(store: ObjectStore, surveyed: Survey) -> None:
+    """Refuse to push a store into itself."""
+    home, root = store.backend.local_path(""), surveyed.scan.root.resolve()
+    if home is None or not home.resolve().is_relative_to(root):
+        return
+    inside = str(home.resolve().relative_to(root)).strip(".")
+    if any(folder.path == inside for folder in surveyed.scan.folders):
+        raise ConflictError(
+            f"the store {store.url} lies in the folder to push, {surveyed.scan.root}",
+            hint="keep it elsewhere, or leave it out with --exclude or .dsaignore",
+        )
+
+
+def _shell(path: Path) -> str:
+    text = str(path)
+    return shlex.quote(text if text.startswith((".", "/", "~")) else f"./{text}")

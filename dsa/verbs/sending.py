@@ -1,0 +1,235 @@
+"""The part of a push that writes: children first, the ref last. docs/format.md, "Orders and marks"."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from hashlib import sha256
+from typing import Self
+from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dsa.cas import layout, listing, site
+from dsa.cas.ids import ID_BYTES, BlobId, ObjectId, TreeId
+from dsa.cas.index import write_index
+from dsa.cas.listing import Listing, Run
+from dsa.cas.manifest import Manifest, RevisionInfo
+from dsa.cas.objectstore import ObjectStore
+from dsa.cas.refs import Ref
+from dsa.cas.revisions import Published
+from dsa.cas.trees import FOLDER, tree_header
+from dsa.errors import ConflictError, DamageError, DsaError
+from dsa.progress import Progress
+from dsa.verbs.presence import Presence
+from dsa.verbs.reading import Sink, Totals, check_collisions, ingest
+from dsa.verbs.survey import Survey
+from dsa.workers.packer import Packer
+
+logger = logging.getLogger(__name__)
+
+_GC_POLL_SECONDS = 2.0
+
+
+class Sending:
+    """A push under its mark, with a staging folder of its own; a context manager."""
+
+    def __init__(
+        self, store: ObjectStore, surveyed: Survey, dataset: str, revision: str, progress: Progress
+    ) -> None:
+        self._store = store
+        self._backend = store.backend
+        self._survey = surveyed
+        self._names = (dataset, revision)
+        self._progress = progress
+        self.totals = Totals()
+
+    def __enter__(self) -> Self:
+        self._mark = site.Mark.begin(self._backend, *self._names)
+        self._staging = self._backend.staging() / uuid4().hex
+        self._staging.mkdir()
+        self._wait_for_gc()
+        self._store.refresh()  # what was read before the mark does not count
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        shutil.rmtree(self._staging, ignore_errors=True)
+        self._mark.end()
+
+    def objects(self, parent: Published | None) -> Listing:
+        """Send every file and tree that the store lacks; return the listing, with all places.
+
+        What `parent` covers is not looked up.
+        """
+        surveyed = self._survey
+        covered = [self._store.indexes.listing(parent).table] if parent else []
+        presence = Presence(self._store.objects, covered)
+        sink = Sink(self._backend, presence, self._staging)
+        try:
+            rows = self._missing_rows(presence)
+            ingest(
+                surveyed.scan,
+                surveyed.digests,
+                rows,
+                sink,
+                self.totals,
+                surveyed.follow_links,
+                self._progress,
+            )
+            surveyed.files_read += self.totals.files_read
+            surveyed.digests.unknown = []
+            table = surveyed.table()
+            check_collisions(surveyed.scan, surveyed.digests, table)
+            self._check_carried(table, presence)
+            sealed = listing.seal(table)
+            self._send_trees(sealed, presence, sink)
+        finally:
+            sink.flush()  # what was sent is found again, whatever ended this push
+        return Listing(self._with_places(sealed.table, covered), sealed.root)
+
+    def manifest(self, sealed: Listing, info: RevisionInfo) -> Published:
+        """Write `revision.json`, the manifest and the index."""
+        manifest, revision_json = describe(sealed, info)
+        for data in (revision_json, manifest.encode()):
+            self._put_loose(data)
+        staged = self._staging / "index"
+        write_index(staged, sealed, manifest, revision_json)
+        self._backend.publish(staged, layout.index_key(manifest.id))
+        self._backend.flush()
+        return Published(info.dataset, info.revision, manifest.id, manifest, info, revision_json)
+
+    def ref(self, published: Published) -> None:
+        """Publish: from here on readers see the revision."""
+        if self._mark.is_too_old():
+            days = site.PUSH_TOO_OLD_SECONDS / 86_400
+            raise DsaError(
+                f"this push took longer than {days:.0f} days, too long to rely on what it found at its start",
+                hint="run it again: what was sent is found",
+            )
+        mine = Ref(published.id)
+        key = layout.ref_key(published.dataset, published.revision)
+        # A ref that is there and the same is this push's own: the answer was lost.
+        if not self._backend.create(key, mine.encode()) and mine != self._store.revisions.ref(
+            published.dataset, published.revision
+        ):
+            raise ConflictError(
+                f"{published} was published by somebody else meanwhile",
+                hint="run the command again: it says whether the data is the same",
+            )
+        if self._found_abandoned_gc:
+            # It may have gone on, and deleted what this push relied on.
+            self._store.refresh()
+            self.objects(None)
+
+    def _wait_for_gc(self) -> None:
+        waits = False
+        while True:
+            running, abandoned = site.running_gc(self._backend, self._mark)
+            self._found_abandoned_gc = bool(abandoned)
+            if not running:
+                return
+            if not waits:
+                logger.warning("waiting for the gc that runs on %s", self._backend.url)
+                self._progress.start("waiting for a gc to end")
+                waits = True
+            time.sleep(_GC_POLL_SECONDS)
+
+    def _missing_rows(self, presence: Presence) -> list[int]:
+        """Return the rows to read: those whose digests are unknown, and those that the store lacks."""
+        from dsa.worktree.columns import table_of
+
+        surveyed = self._survey
+        if len(surveyed.digests.unknown) == surveyed.files:
+            return surveyed.digests.unknown
+        table = table_of(surveyed.scan, surveyed.digests)
+        there = presence.is_there(table)
+        self.totals.share(presence, table.filter(there))
+        missing = pc.and_(pc.invert(there), pc.not_equal(table["mode"], FOLDER))
+        rows: list[int] = pc.indices_nonzero(listing.one_chunk(missing)).to_pylist()
+        return rows
+
+    def _check_carried(self, table: pa.Table, presence: Presence) -> None:
+        """Refuse a partial worktree whose other part is not in this store."""
+        tree = self._survey.worktree
+        if tree is None or tree.selection.everything:
+            return
+        written = listing.fixed(bytes(self.totals.rows.ids), ID_BYTES)
+        known = pc.or_(presence.is_there(table), pc.is_in(table["sha1"], value_set=written))
+        known = pc.or_(known, pc.equal(table["mode"], FOLDER))
+        lost = table.filter(pc.invert(known))
+        if len(lost):
+            raise DsaError(
+                f"{self._store.url} lacks {len(lost)} files that were not selected in this worktree of {tree}",
+                hint=f"push to {tree.store}, or check out all of {tree} first",
+                problems=listing.paths(lost).to_pylist(),
+            )
+
+    def _send_trees(self, sealed: Listing, presence: Presence, sink: Sink) -> None:
+        """Put new trees into a pack; the empty tree needs none, whoever reads it knows it."""
+        trees = Totals()  # the report counts files
+        packer = Packer("", str(self._staging), False, False)
+        try:
+            for _, body in listing.tree_bodies(sealed.table, _new_trees(sealed, presence)):
+                data = tree_header(len(body)) + body
+                made = (ObjectId.of(data).raw, sha256(data).digest(), data)
+                sink.packs(packer.add([made]), trees)
+            sink.packs(packer.finish(), trees)
+        finally:
+            packer.close()
+        self.totals.healed += trees.healed
+
+    def _with_places(self, table: pa.Table, covered: list[pa.Table]) -> pa.Table:
+        """Fill in where every file lies: what was written now, what the parent knew, the locations."""
+        names = ["id", "pack", "offset"]
+        known = [self.totals.rows.table().select(names)]
+        for parent in covered:
+            files = parent.filter(pc.not_equal(parent["mode"], FOLDER))
+            known.append(files.select(["sha1", "pack", "offset"]).rename_columns(names))
+        places = pa.concat_tables(known).combine_chunks()
+        at = pc.index_in(table["sha1"], value_set=listing.one_chunk(places["id"]))
+        is_file = pc.not_equal(table["mode"], FOLDER)
+        lost = table.filter(pc.and_(pc.is_null(at), is_file))
+        if len(lost):
+            located = self._store.objects.locations.find(pc.unique(lost["sha1"]))
+            places = pa.concat_tables([places, located.select(names)]).combine_chunks()
+            at = pc.index_in(table["sha1"], value_set=listing.one_chunk(places["id"]))
+        at = listing.one_chunk(pc.if_else(is_file, at, None))
+        for name in ("pack", "offset"):
+            column = table.schema.get_field_index(name)
+            taken = listing.one_chunk(places[name]).take(at)
+            table = table.set_column(column, listing.SCHEMA.field(name), taken)
+        return table
+
+    def _put_loose(self, data: bytes) -> None:
+        key = layout.object_key(ObjectId.of(data))
+        if not self._backend.create(key, data) and self._backend.read(key) != data:
+            raise DamageError(
+                f"{key} in {self._store.url} is damaged", hint="`dsa repair` replaces it"
+            )
+
+
+def describe(sealed: Listing, info: RevisionInfo) -> tuple[Manifest, bytes]:
+    """Return the manifest and the bytes of `revision.json` of a listing."""
+    try:
+        revision_json = info.encode()
+    except ValueError as error:
+        raise DsaError(str(error)) from error
+    tree = TreeId(ObjectId(sealed.root.tree))
+    return Manifest(tree, BlobId(ObjectId.of(revision_json))), revision_json
+
+
+def _new_trees(sealed: Listing, presence: Presence) -> list[Run]:
+    """Return the folders whose trees the store lacks, each tree once, in order."""
+    table = sealed.table
+    folders = table.filter(pc.equal(table["mode"], FOLDER))
+    root = listing.fixed(sealed.root.tree, ID_BYTES)
+    ids = pa.concat_arrays([listing.one_chunk(folders["sha1"]), root])
+    paths = [*listing.paths(folders).to_pylist(), ""]
+    new = presence.new_trees(ids).to_pylist()
+    chosen = {
+        oid: path for oid, path, is_new in zip(ids.to_pylist(), paths, new, strict=True) if is_new
+    }
+    wanted = set(chosen.values())
+    return [run for run in listing.runs(table) if run.folder in wanted]
