@@ -59,22 +59,49 @@ class Files(Mapping[str, File]):
 
 
 class Revision:
-    """One published revision; reading these attributes fetches no file.
+    """One published revision; its metadata is read when it is asked for, and no file with it.
 
-    `info` is `revision.json` whole, as docs/format.md describes it.
+    What cannot be read raises `DamageError`, and `NotFoundError` if it is there no more.
     """
 
-    def __init__(self, store: ObjectStore, published: Published) -> None:
+    def __init__(self, store: ObjectStore, dataset: str, revision: str) -> None:
         self._store = store
-        self._published = published
-        self.dataset = published.dataset
-        self.revision = published.revision
-        self.manifest = str(published.id)
-        self.data = str(published.manifest.data)
-        self.created = published.info.created
-        self.author = published.info.author
-        self.message = published.info.message
-        self.size = published.info.bytes  # of all files, in bytes
+        self.dataset = dataset
+        self.revision = revision
+
+    @cached_property
+    def _published(self) -> Published:
+        return self._store.revisions.get(self.dataset, self.revision)
+
+    @property
+    def manifest(self) -> str:
+        """The revision's identity: its manifest's id."""
+        return str(self._published.id)
+
+    @property
+    def data(self) -> str:
+        """The id of its tree: equal content has an equal one."""
+        return str(self._published.manifest.data)
+
+    @property
+    def created(self) -> str:
+        """When it was published: RFC 3339, UTC."""
+        return self._published.info.created
+
+    @property
+    def author(self) -> str:
+        """Who published it: `NAME <MAIL>`."""
+        return self._published.info.author
+
+    @property
+    def message(self) -> str:
+        """Why it was published, in the author's words."""
+        return self._published.info.message
+
+    @property
+    def size(self) -> int:
+        """All its files, in bytes."""
+        return self._published.info.bytes
 
     def __str__(self) -> str:
         return f"{self.dataset}@{self.revision}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,8 @@ from dsa.reports import (
 )
 from dsa.revision import Revision
 from dsa.worktree import places
+
+logging.getLogger("dsa").addHandler(logging.NullHandler())  # silent until somebody listens
 
 
 def default_store() -> str:
@@ -137,7 +140,9 @@ class Store:
             follow_links,
             tuple(exclude),
         )
-        return push(order, self._open_or_none, self._make, dry_run=dry_run, progress=progress)
+        return push(
+            order, self._open_or_none, self._make, self.url, dry_run=dry_run, progress=progress
+        )
 
     def checkout(
         self,
@@ -174,13 +179,13 @@ class Store:
         """Yield the names of the datasets, sorted."""
         revisions = self._open().revisions
         for dataset in revisions.datasets():
-            if revisions.names(dataset):
+            if revisions.names(dataset):  # not all of them withdrawn
                 yield dataset
 
     def revisions(self, dataset: str | None = None) -> Iterator[Revision]:
         """Yield the revisions of a dataset, newest first, or of all datasets.
 
-        Raises: `NotFoundError` if there is no such dataset; `DamageError`.
+        Raises: `NotFoundError` if there is no such dataset.
         """
         store = self._open()
         names = list(store.revisions.datasets()) if dataset is None else [dataset]
@@ -189,12 +194,12 @@ class Store:
             if dataset is not None and not found:
                 store.revisions.resolve(dataset)
             for revision in found:
-                yield Revision(store, store.revisions.get(name, revision))
+                yield Revision(store, name, revision)
 
     def __getitem__(self, spec: str) -> Revision:
         """Return a revision by `dataset`, `dataset@revision` or `dataset@<id's first digits>`."""
         store = self._open()
-        return Revision(store, store.revisions.get(*store.revisions.resolve(spec)))
+        return Revision(store, *store.revisions.resolve(spec))
 
     def log(self, dataset: str) -> Iterator[LogEntry]:
         """Yield the revisions of a dataset, newest first, with what each changed in numbers."""

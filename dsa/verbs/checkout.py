@@ -289,35 +289,35 @@ class _Checkout:
     def _script(self, wanted: Iterator[Job]) -> Script:
         for job in wanted:
             done: Written = yield ("write", (job,))
-            for row, made in zip(job.rows, done.signatures, strict=True):
-                self._note(row, made)
+            self._take(job, done)
             for at in done.lost:
                 yield from self._rescue(job, at)
-            for at, reason in done.refused.items():
-                self.refused.append(f"{_path(job, at)}: {reason}")
-            self.done.copied += done.copied
-            self.done.linked += done.linked
-            self.done.cloned += done.cloned
             self.progress.advance(files=len(job.rows), size_bytes=sum(job.sizes))
+
+    def _take(self, job: Job, done: Written) -> None:
+        """Note what a worker did."""
+        for row, made in zip(job.rows, done.signatures, strict=True):
+            self._note(row, made)
+        for at, reason in done.refused.items():
+            self.refused.append(f"{_path(job, at)}: {reason}")
+        self.done.copied += done.copied
+        self.done.linked += done.linked
+        self.done.cloned += done.cloned
 
     def _rescue(self, job: Job, at: int) -> Script:
         """Look for an object's right bytes wherever else they may lie."""
-        row = job.rows[at]
-        oid = ObjectId(self.target["sha1"][row].as_py())
-        try:
-            with self.store.objects.open(Wanted(oid, job.sizes[at], job.sha256s[at])) as file:
-                content = file.read()
-            made = yield (
-                "put",
-                (job.folders[at], job.names[at], job.modes[at], content, job.expected[at]),
-            )
-        except DamageError as error:
-            self.lost.append(f"{_path(job, at)}: {error}")
-        except DsaError as error:
-            self.refused.append(f"{_path(job, at)}: {error}")
-        else:
-            self._note(row, made)
-            self.done.copied += 1
+        oid = ObjectId(self.target["sha1"][job.rows[at]].as_py())
+        is_there = False
+        for span in self.store.objects.spans(Wanted(oid, job.sizes[at], job.sha256s[at])):
+            is_there = True
+            if (span.key, span.start) != (job.key, job.offsets[at]):
+                again = jobs.elsewhere(job, at, span)
+                done: Written = yield ("write", (again,))
+                if not done.lost:
+                    self._take(again, done)
+                    return
+        what = "damaged" if is_there else "missing"
+        self.lost.append(f"{_path(job, at)}: the object {oid} is {what}")
 
     def _set_permissions(self, folders: Folders, row: int) -> None:
         """Set the executable bit of a file whose bytes are right."""

@@ -44,7 +44,7 @@ def status(folder: Path, *, progress: Progress = SILENT) -> StatusReport:
     surveyed.remember()
     sealed = listing.seal(surveyed.table())
     found: list[Change] = []
-    if sealed.root.tree != tree.data.raw:
+    if (sealed.root.tree, sealed.root.sha256) != (tree.data.raw, tree.sha256.raw):
         found = changes(_base(tree), sealed.table)
     return StatusReport(
         folder=str(tree.root),
@@ -82,7 +82,7 @@ def verify_folder(
 def changes(old: pa.Table, new: pa.Table) -> list[Change]:
     """Return what turns one sealed listing into the other, sorted by path.
 
-    Folders whose trees are equal are passed over whole. A file that went and one that came with
+    Contents are told apart by their SHA-256; folders that are equal are passed over whole. A file that went and one that came with
     the same content and kind are one that was renamed. Of folders only empty ones are named.
     """
     old, new = _differing_folders(old, new)
@@ -114,10 +114,12 @@ def _differing_folders(old: pa.Table, new: pa.Table) -> tuple[pa.Table, pa.Table
     for table in (old, new):
         folders = table.filter(pc.equal(table["mode"], FOLDER))
         trees.append(
-            dict(zip(listing.paths(folders).to_pylist(), folders["sha1"].to_pylist(), strict=True))
+            dict(
+                zip(listing.paths(folders).to_pylist(), folders["sha256"].to_pylist(), strict=True)
+            )
         )
     same = pa.array(
-        [path for path, oid in trees[0].items() if trees[1].get(path) == oid], pa.string()
+        [path for path, check in trees[0].items() if trees[1].get(path) == check], pa.string()
     )
     if not len(same):
         return old, new
@@ -136,16 +138,16 @@ def _modified(old: pa.Table, new: pa.Table, paths: pa.Array) -> list[Change]:
     same_kind = pc.equal(pc.equal(old["mode"], FOLDER), pc.equal(new["mode"], FOLDER))
     same = pc.and_(
         pc.equal(old["mode"], new["mode"]),
-        pc.or_(pc.invert(is_file), pc.equal(old["sha1"], new["sha1"])),
+        pc.or_(pc.invert(is_file), pc.equal(old["sha256"], new["sha256"])),
     )
     wanted = listing.one_chunk(pc.or_(pc.invert(same_kind), pc.invert(same)))
     found = []
-    columns = ("mode", "size", "sha1")
+    columns = ("mode", "size", "sha256")
     sides = [table.filter(wanted).select(columns).to_pylist() for table in (old, new)]
     for path, was, is_now in zip(paths.filter(wanted).to_pylist(), *sides, strict=True):
         found.append(
             Change(
-                kind="mode" if was["sha1"] == is_now["sha1"] else "modified",
+                kind="mode" if was["sha256"] == is_now["sha256"] else "modified",
                 path=path,
                 old_size=was["size"],
                 new_size=is_now["size"],
@@ -156,7 +158,7 @@ def _modified(old: pa.Table, new: pa.Table, paths: pa.Array) -> list[Change]:
     return found
 
 
-Row = tuple[str, int, int, bytes]  # path, mode, size, raw id
+Row = tuple[str, int, int, bytes]  # path, mode, size, raw SHA-256
 
 
 def _rows(table: pa.Table, paths: pa.Array) -> list[Row]:
@@ -165,7 +167,7 @@ def _rows(table: pa.Table, paths: pa.Array) -> list[Row]:
         pc.or_(pc.not_equal(table["mode"], FOLDER), pc.equal(pc.fill_null(table["files"], 1), 0))
     )
     rows = table.filter(leaf)
-    columns = (rows["mode"].to_pylist(), rows["size"].to_pylist(), rows["sha1"].to_pylist())
+    columns = (rows["mode"].to_pylist(), rows["size"].to_pylist(), rows["sha256"].to_pylist())
     return list(zip(paths.filter(leaf).to_pylist(), *columns, strict=True))
 
 
@@ -176,9 +178,9 @@ def _moves(went: list[Row], came: list[Row]) -> list[Change]:
         by_content.setdefault((row[3], row[1]), []).append(row)
     found: list[Change] = []
     paired: set[str] = set()
-    for path, mode, size, oid in came:
+    for path, mode, size, check in came:
         # Empty files are all alike: pairing them says nothing.
-        partners = by_content.get((oid, mode)) if size and mode != FOLDER else None
+        partners = by_content.get((check, mode)) if size and mode != FOLDER else None
         if partners:
             partner = partners.pop()
             paired.add(partner[0])

@@ -100,7 +100,7 @@ class _Planner:
         at = pc.index_in(self._paths, value_set=self._disk_paths)
         disk = self._disk.table
         there = pc.and_(pc.is_valid(at), pc.not_equal(self._target["mode"], FOLDER))
-        same = pc.and_kleene(there, pc.equal(self._target["sha1"], disk["sha1"].take(at)))
+        same = pc.and_kleene(there, pc.equal(self._target["sha256"], disk["sha256"].take(at)))
         modes = disk["mode"].take(at)
         same_kind = pc.equal(pc.equal(self._target["mode"], LINK), pc.equal(modes, LINK))
         same = pc.and_kleene(same, pc.and_kleene(same_kind, pc.not_equal(modes, FOLDER)))
@@ -223,14 +223,14 @@ class _Planner:
 
     def _is_known(self, path: str, row: int) -> bool:
         """Whether a file holds what some revision checked out here has at this path."""
-        content = (self._disk.table["sha1"][row].as_py(), self._mode(row) == LINK)
+        content = (self._disk.table["sha256"][row].as_py(), self._mode(row) == LINK)
         return content in self._known.get(path, ())
 
 
 def _content_by_path(
     tables: Sequence[pa.Table], paths: pa.Array
 ) -> dict[str, set[tuple[bytes, bool]]]:
-    """Return (raw id, is a link) of these paths in any of the listings; for a folder, nothing."""
+    """Return (raw SHA-256, is a link) of these paths in any of the listings; for a folder, nothing."""
     known: dict[str, set[tuple[bytes, bool]]] = {}
     for table in tables:
         all_paths = listing.paths(table)
@@ -238,11 +238,11 @@ def _content_by_path(
         rows = table.filter(mask)
         columns = (
             all_paths.filter(mask).to_pylist(),
-            rows["sha1"].to_pylist(),
+            rows["sha256"].to_pylist(),
             rows["mode"].to_pylist(),
         )
-        for path, oid, mode in zip(*columns, strict=True):
+        for path, check, mode in zip(*columns, strict=True):
             contents = known.setdefault(path, set())
             if mode != FOLDER:
-                contents.add((oid, mode == LINK))
+                contents.add((check, mode == LINK))
     return known

@@ -20,9 +20,10 @@ from dsa.cas.names import check_dataset, check_revision, folds_with, parse_spec
 from dsa.cas.objectstore import ObjectStore
 from dsa.cas.revisions import Published
 from dsa.cas.trees import FOLDER
-from dsa.errors import ConflictError
+from dsa.errors import AccessError, CollisionError, ConflictError, DsaError
 from dsa.progress import SILENT, Progress
 from dsa.reports import PushReport
+from dsa.verbs.compare import changes
 from dsa.verbs.presence import Presence
 from dsa.verbs.reading import Totals, check_collisions, distinct
 from dsa.verbs.sending import Sending, describe
@@ -58,6 +59,7 @@ def push(
     order: Order,
     open_store: Callable[[], ObjectStore | None],
     make_store: Callable[[], ObjectStore],
+    url: str,
     *,
     dry_run: bool = False,
     progress: Progress = SILENT,
@@ -65,12 +67,13 @@ def push(
     """Publish a folder.
 
     `open_store` returns None where there is no store yet; `make_store` makes it, once everything
-    that can be refused was looked at.
+    that can be refused was looked at; `url` names it.
     """
     began = time.monotonic()
     check_dataset(order.dataset)
     check_revision(order.revision)
     author, source = find_author(order.author)
+    _refuse_part_of_worktree(order)
     surveyed = survey(
         order.folder, exclude=order.exclude, follow_links=order.follow_links, progress=progress
     )
@@ -78,7 +81,7 @@ def push(
     store = open_store()
     if store is not None:
         _refuse_own_store(store, surveyed)
-    work = _Push(order, author, source, surveyed, progress, _warnings(surveyed))
+    work = _Push(order, author, source, surveyed, progress, url, _warnings(surveyed, url))
     if store is not None and store.revisions.ref(order.dataset, order.revision) is not None:
         report = work.again(store, dry_run=dry_run)
     elif dry_run:
@@ -96,6 +99,7 @@ class _Push:
     source: Source
     survey: Survey
     progress: Progress
+    url: str  # of the store
     warnings: list[str]
     totals: Totals = field(default_factory=Totals)
 
@@ -114,6 +118,8 @@ class _Push:
                 hint=f"`dsa diff {self.order.name} {_shell(self.order.folder)}` shows what differs; "
                 f"a change is published as a new revision",
             )
+        if sealed.root.sha256 != there.info.sha256.raw:
+            raise self._collision(store, there, sealed)
         if not there.info.says_the_same(message=self.order.message, metadata=self.order.metadata):
             raise ConflictError(
                 f"{self.order.name} is already in {store.url}, with another message or other metadata",
@@ -123,7 +129,16 @@ class _Push:
             sealed = self._heal(store, sealed)
         self.survey.remember()
         self._move_worktree(store, there, sealed)
-        return self._report(store.url, there.id, there.info, sealed, is_new=False, dry_run=dry_run)
+        return self._report(there.id, there.info, sealed, is_new=False, dry_run=dry_run)
+
+    def _collision(self, store: ObjectStore, there: Published, mine: Listing) -> CollisionError:
+        """Say which files have the SHA-1 of the published ones, and another content."""
+        paths = [change.path for change in changes(store.indexes.listing(there).table, mine.table)]
+        return CollisionError(
+            f"{len(paths)} files in {self.order.folder} have the SHA-1 of other contents in {there}",
+            hint="they were made to collide: neither may stand for the other",
+            problems=[f"{path} and {there}:{path}" for path in paths],
+        )
 
     def _there(self, store: ObjectStore) -> Published:
         ref = store.revisions.ref(self.order.dataset, self.order.revision)
@@ -171,9 +186,8 @@ class _Push:
         self.totals.objects_shared, self.totals.bytes_shared = distinct(files.filter(there))
         info = self._info(sealed, parent)
         manifest, _ = describe(sealed, info)
-        url = store.url if store else ""
         return self._report(
-            url, manifest.id, info, sealed, is_new=True, dry_run=True, store_created=store is None
+            manifest.id, info, sealed, is_new=True, dry_run=True, store_created=store is None
         )
 
     def publish(self, store: ObjectStore, *, store_created: bool) -> PushReport:
@@ -189,18 +203,25 @@ class _Push:
             sending.ref(published)
         self.survey.remember()
         self._move_worktree(store, published, sealed)
-        listings.renew(store.backend, self.order.dataset)
-        return self._report(
-            store.url, published.id, info, sealed, is_new=True, store_created=store_created
-        )
+        self._renew_listings(store)
+        return self._report(published.id, info, sealed, is_new=True, store_created=store_created)
+
+    def _renew_listings(self, store: ObjectStore) -> None:
+        """Renew what readers use that cannot list; the revision is published without it, too."""
+        try:
+            listings.renew(store.backend, self.order.dataset)
+        except AccessError as error:
+            self.warnings.append(f"listing/ in {store.url} is not up to date: {error}")
 
     def _check_names(self, store: ObjectStore) -> None:
         """Refuse a new name that differs from another one only in the case of its letters."""
-        for kind, name, others in (
-            ("dataset", self.order.dataset, store.revisions.datasets()),
-            ("revision", self.order.revision, store.revisions.names(self.order.dataset)),
+        revisions = store.revisions.names(self.order.dataset)
+        datasets = () if revisions else store.revisions.datasets()
+        for kind, name, names in (
+            ("dataset", self.order.dataset, datasets),
+            ("revision", self.order.revision, revisions),
         ):
-            other = folds_with(name, others)
+            other = folds_with(name, names)
             if other is not None:
                 raise ConflictError(
                     f"the {kind} {name} differs from {other} only in the case of its letters",
@@ -250,7 +271,6 @@ class _Push:
 
     def _report(
         self,
-        url: str,
         manifest: ManifestId,
         info: RevisionInfo,
         sealed: Listing,
@@ -261,7 +281,7 @@ class _Push:
     ) -> PushReport:
         totals = self.totals
         return PushReport(
-            store=url,
+            store=self.url,
             dataset=self.order.dataset,
             revision=self.order.revision,
             manifest=str(manifest),
@@ -286,12 +306,27 @@ class _Push:
         )
 
 
-def _warnings(surveyed: Survey) -> list[str]:
-    return [
+def _warnings(surveyed: Survey, url: str) -> list[str]:
+    tree = surveyed.worktree
+    elsewhere = []
+    if tree is not None and tree.store != url:
+        elsewhere = [f"{surveyed.scan.root} was checked out from {tree.store}; this goes to {url}"]
+    return elsewhere + [
         f"the folder {folder.path or '.'} holds {len(folder.names):,} entries: each change writes its whole list anew"
         for folder in surveyed.scan.folders
         if len(folder.names) > _WIDE_FOLDER
     ]
+
+
+def _refuse_part_of_worktree(order: Order) -> None:
+    """Refuse to publish a folder of a worktree as the whole dataset: nobody means that."""
+    tree = Worktree.around(order.folder)
+    if tree is None or tree.dataset != order.dataset or tree.root == order.folder.resolve():
+        return
+    raise DsaError(
+        f"{order.folder.absolute()} is only a part of the worktree of {tree} in {tree.root}",
+        hint=f"push the worktree: `dsa push {order.dataset} {order.revision} {_shell(tree.root)}`",
+    )
 
 
 def _refuse_own_store(store: ObjectStore, surveyed: Survey) -> None:

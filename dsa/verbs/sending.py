@@ -102,7 +102,7 @@ class Sending:
 
     def ref(self, published: Published) -> None:
         """Publish: from here on readers see the revision."""
-        if self._mark.is_too_old():
+        if self._mark.is_too_old(layout.object_key(published.id)):
             days = site.PUSH_TOO_OLD_SECONDS / 86_400
             raise DsaError(
                 f"this push took longer than {days:.0f} days, too long to rely on what it found at its start",

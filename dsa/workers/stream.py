@@ -26,11 +26,15 @@ def copy_hashed(
     source: int,
     target: str | None,
     *,
+    start: int = 0,
+    size: int | None = None,
     parallel: bool = False,
     durable: bool = True,
     mode: int = 0o600,
 ) -> Digests:
-    """Read an open file from its start to its end, hash it, and write it to the new file `target`.
+    """Read an open file, hash it, and write it to the new file `target` (None: only hash it).
+
+    All of it is read, or `size` bytes (fewer at the file's end) from byte `start`.
 
     With `parallel` a second thread computes the SHA-256: hashing releases the interpreter's lock.
     A `durable` copy is synced, so that publishing it is only a rename. No half a copy stays after
@@ -38,7 +42,7 @@ def copy_hashed(
     """
     first, second = sha1(usedforsecurity=False), sha256()
     buffers = [bytearray(_PIECE), bytearray(_PIECE)]
-    size = 0
+    done = 0
     with ExitStack() as stack:
         output = -1
         if target is not None:
@@ -47,8 +51,14 @@ def copy_hashed(
         pool = stack.enter_context(ThreadPoolExecutor(1)) if parallel else None
         try:
             pending = None
-            while count := os.preadv(source, [buffers[0]], size):
-                piece = memoryview(buffers[0])[:count]
+            while True:
+                room = memoryview(buffers[0])
+                if size is not None:
+                    room = room[: size - done]
+                count = os.preadv(source, [room], start + done) if room else 0
+                if not count:
+                    break
+                piece = room[:count]
                 if pool:
                     if pending:
                         pending.result()
@@ -58,7 +68,7 @@ def copy_hashed(
                 first.update(piece)
                 if target is not None:
                     _write_all(output, piece)
-                size += count
+                done += count
                 buffers.reverse()  # the thread may still be reading the other one
             if pending:
                 pending.result()
@@ -69,7 +79,7 @@ def copy_hashed(
                 with suppress(FileNotFoundError):
                     os.unlink(target)
             raise
-    return Digests(first.digest(), second.digest(), size)
+    return Digests(first.digest(), second.digest(), done)
 
 
 def clone(source: int, target: str, mode: int = 0o600) -> bool:

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from dsa.cas.backend import Backend
 from dsa.cas.names import leaves_tree
+from dsa.cas.objects import Window
 from dsa.cas.trees import EXECUTABLE, FILE, LINK
 from dsa.errors import ConflictError, DsaError
 from dsa.remotes.local import translate
@@ -28,7 +29,7 @@ SPAN_BYTES = 8 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Files to write whose bytes lie together: in a span of one pack, or one loose object.
+    """Files to write whose bytes lie together: a span of one pack, or one large file.
 
     All lists run side by side. `expected` is the signature of what is replaced, empty where
     nothing may be there, None where nothing can be there: the folder is new.
@@ -37,7 +38,7 @@ class Job:
     key: str
     start: int
     size: int  # of the span, in bytes
-    is_loose: bool
+    is_large: bool  # one file, streamed and never held in memory
     rows: list[int]
     folders: list[str]
     names: list[str]
@@ -79,12 +80,12 @@ class Writer:
     def write(self, job: Job) -> Written:
         """Write a job's files; what is wrong with one of them does not stop the others."""
         done = Written()
-        span = None if job.is_loose else self._span(job)
+        span = None if job.is_large else self._span(job)
         for at, name in enumerate(job.names):
             mode, expected = job.modes[at], job.expected[at]
             try:
-                if job.is_loose and mode != LINK:
-                    made = self._from_loose(job, at, done)
+                if job.is_large:
+                    made = self._stream(job, at, done)
                 else:
                     content = self._content(job, at, span)
                     made = content is not None and self._make(job.folders[at], mode, content)
@@ -104,16 +105,6 @@ class Writer:
                     os.unlink(self._name)
                 raise translate(error, name) from error
         return done
-
-    def put(
-        self, folder: str, name: str, mode: int, content: bytes, expected: bytes | None
-    ) -> bytes:
-        """Write one file whose bytes were verified elsewhere; return its signature."""
-        try:
-            self._make(folder, mode, content)
-            return self._name_it(folder, name, expected)
-        except OSError as error:
-            raise translate(error, name) from error
 
     def close(self) -> None:
         """Close what is open."""
@@ -151,11 +142,6 @@ class Writer:
 
     def _content(self, job: Job, at: int, span: memoryview | None) -> memoryview | None:
         """Return a file's bytes if they are right."""
-        if job.is_loose:
-            try:
-                span = memoryview(self._backend.read(job.key, 0, job.sizes[at]))
-            except KeyError:
-                return None
         if span is None:
             return None
         begin = job.offsets[at] - job.start
@@ -181,36 +167,33 @@ class Writer:
             os.close(descriptor)
         return True
 
-    def _from_loose(self, job: Job, at: int, done: Written) -> bool:
-        """Link, clone or copy a loose object to the temporary name; False if its bytes are wrong."""
+    def _stream(self, job: Job, at: int, done: Written) -> bool:
+        """Link, clone or copy a large file to the temporary name; False if its bytes are wrong."""
         path = self._backend.local_path(job.key)
-        wanted, mode = job.sha256s[at], job.modes[at]
+        mode, wanted = job.modes[at], (job.sizes[at], job.sha256s[at])
+        if mode == LINK:
+            raise DsaError(f"a link of {job.sizes[at]} bytes")
         if path is None:
-            return self._from_afar(job.key, wanted, mode, done)
+            return self._stream_from_afar(job, mode, wanted, done)
         try:
             source = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
             return False
         try:
-            if self._link and mode == FILE and _may_link(path, self._staging):
-                if copy_hashed(source, None, parallel=self._parallel).sha256 != wanted:
+            is_whole = job.start == 0 and os.fstat(source).st_size == job.size
+            if self._link and is_whole and mode == FILE and _may_link(path, self._staging):
+                if self._hash(source, None, job, mode) != wanted:
                     return False
                 os.link(path, self._name)
                 done.linked += 1
                 return True
-            is_clone = clone(source, self._name, _permissions(mode))
+            is_clone = is_whole and clone(source, self._name, _permissions(mode))
             if is_clone:
                 with open(self._name, "rb") as made:
-                    digests = copy_hashed(made.fileno(), None, parallel=self._parallel)
+                    found = self._hash(made.fileno(), None, job, mode)
             else:
-                digests = copy_hashed(
-                    source,
-                    self._name,
-                    parallel=self._parallel,
-                    durable=False,
-                    mode=_permissions(mode),
-                )
-            if digests.sha256 != wanted:
+                found = self._hash(source, self._name, job, mode)
+            if found != wanted:
                 os.unlink(self._name)
                 return False
             done.cloned += is_clone
@@ -219,18 +202,33 @@ class Writer:
         finally:
             os.close(source)
 
-    def _from_afar(self, key: str, wanted: bytes, mode: int, done: Written) -> bool:
-        """Copy a loose object that is no file of this machine."""
-        digest = sha256()
+    def _hash(self, source: int, target: str | None, job: Job, mode: int) -> tuple[int, bytes]:
+        """Read a job's bytes, copying them to `target`; return their size and SHA-256."""
+        digests = copy_hashed(
+            source,
+            target,
+            start=job.start,
+            size=job.size,
+            parallel=self._parallel,
+            durable=False,
+            mode=_permissions(mode),
+        )
+        return digests.size, digests.sha256
+
+    def _stream_from_afar(
+        self, job: Job, mode: int, wanted: tuple[int, bytes], done: Written
+    ) -> bool:
+        """Copy a large file that is no file of this machine."""
+        digest, size = sha256(), 0
         try:
-            source = self._backend.open(key)
+            source = Window(self._backend.open(job.key), job.start, job.size)
         except KeyError:
             return False
         with source, os.fdopen(os.open(self._name, _CREATE, _permissions(mode)), "wb") as file:
-            while piece := source.read(1 << 20):
+            for piece in source.pieces(file.write):
                 digest.update(piece)
-                file.write(piece)
-        if digest.digest() != wanted:
+                size += len(piece)
+        if (size, digest.digest()) != wanted:
             os.unlink(self._name)
             return False
         done.copied += 1

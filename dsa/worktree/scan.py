@@ -128,7 +128,10 @@ def scan(
         raise NotFoundError(f"{root} {what}")
     found = Scan(root)
     ignore = None if everything else Ignore.for_root(root, exclude)
-    heap: list[tuple[bytes, str, tuple[tuple[int, int], ...]]] = [(b"", "", ())]
+    top = root.stat()
+    heap: list[tuple[bytes, str, tuple[tuple[int, int], ...]]] = [
+        (b"", "", ((top.st_dev, top.st_ino),))
+    ]
     while heap:
         _, path, above = heappop(heap)
         folder, inside = _read_folder(found, path, ignore, follow_links, above)

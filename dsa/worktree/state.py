@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
 
 from dsa.cas import strictjson
-from dsa.cas.ids import BlobId, ManifestId, ObjectId, TreeId
+from dsa.cas.ids import BlobId, ManifestId, ObjectId, Sha256, TreeId
 from dsa.cas.manifest import Manifest
 from dsa.errors import DamageError
 from dsa.worktree.selection import Selection
@@ -43,6 +43,7 @@ class Worktree:
     revision: str
     manifest: ManifestId
     data: TreeId
+    sha256: Sha256  # of the root folder
     revision_json: BlobId
     selection: Selection
 
@@ -72,6 +73,7 @@ class Worktree:
             str(value["revision"]),
             ManifestId(ObjectId.parse(value["manifest"])),
             TreeId(ObjectId.parse(value["data"])),
+            Sha256.parse(value["sha256"]),
             BlobId(ObjectId.parse(value["revision.json"])),
             Selection(tuple(value["selection"])),
         )
@@ -96,6 +98,7 @@ class Worktree:
             published.revision,
             published.id,
             published.manifest.data,
+            published.info.sha256,
             published.manifest.revision,
             selection,
         )
@@ -112,6 +115,7 @@ class Worktree:
             "revision": self.revision,
             "manifest": str(self.manifest),
             "data": str(self.data),
+            "sha256": str(self.sha256),
             "revision.json": str(self.revision_json),
             "selection": list(self.selection.selectors),
         }
