@@ -15,7 +15,8 @@ class Report:
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields by name, made of JSON's own types."""
-        return dataclasses.asdict(self)  # type: ignore[call-overload,no-any-return]  # subclasses are dataclasses
+        fields: dict[str, Any] = dataclasses.asdict(self)  # type: ignore[call-overload]  # subclasses are dataclasses
+        return fields | ({"is_clean": self.is_clean} if hasattr(self, "is_clean") else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +24,9 @@ class InitReport(Report):
     """`created` is False where the store was there already."""
 
     store: str
-    id: str
+    id: str  # empty in a dry run that would make it
     created: bool
+    dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +180,17 @@ class Entry(Report):
     sha1: str
     sha256: str
     files: int | None = None  # None: not a folder
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields by name; plain ones, for there may be a million rows."""
+        return {
+            "path": self.path,
+            "mode": self.mode,
+            "size": self.size,
+            "sha1": self.sha1,
+            "sha256": self.sha256,
+            "files": self.files,
+        }
 
 
 @dataclass(frozen=True, slots=True)

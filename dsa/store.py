@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from dsa.cas.backend import Backend
 from dsa.cas.objectstore import ObjectStore
-from dsa.cas.storefile import make_store
+from dsa.cas.storefile import check_place, make_store
 from dsa.errors import NotFoundError
 from dsa.progress import SILENT, Progress
 from dsa.remotes.connect import connect
@@ -46,14 +46,16 @@ def open(url: str | os.PathLike[str] | None = None, *, create: bool = False) -> 
     return store
 
 
-def init(url: str | os.PathLike[str] | None = None) -> InitReport:
+def init(url: str | os.PathLike[str] | None = None, *, dry_run: bool = False) -> InitReport:
     """Make a store, by default the one in the user's data folder; one that is there is kept.
 
     Raises: `ConflictError` where something else lies.
     """
     backend = connect(os.fspath(url) if url is not None else default_store())
+    if dry_run and check_place(backend):
+        return InitReport(store=backend.url, id="", created=True, dry_run=True)
     file, created = make_store(backend)
-    return InitReport(store=backend.url, id=file.id, created=created)
+    return InitReport(store=backend.url, id=file.id, created=created, dry_run=dry_run)
 
 
 def status(folder: str | os.PathLike[str] = ".", *, progress: Progress = SILENT) -> StatusReport:

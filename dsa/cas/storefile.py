@@ -49,8 +49,11 @@ class StoreFile:
             if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
                 raise ValueError("requires and requires_to_write are lists of names")
         unknown = sorted(set(to_read) - _KNOWN_FEATURES)
-        if value.get("format") != 1:
-            unknown = [f"format {value.get('format')}", *unknown]
+        number = value.get("format")
+        if type(number) is not int:
+            raise ValueError("format is not a number")
+        if number != 1:
+            unknown = [f"format {number}", *unknown]
         if unknown:
             raise DsaError(
                 f"the store {url} needs what this release of dsa does not know: {', '.join(unknown)}",
@@ -72,15 +75,7 @@ def make_store(backend: Backend) -> tuple[StoreFile, bool]:
 
     Raises: `ConflictError` where something else lies.
     """
-    if backend.info(layout.STORE) is None:
-        # The temporary files of another maker may be there already: they are no other thing.
-        if any(name != "site/" for name in backend.children("")):
-            if backend.info(layout.STORE) is not None:
-                return StoreFile.read(backend), False
-            raise ConflictError(
-                f"{backend.url} holds something that is no store",
-                hint="name an empty or a new folder",
-            )
+    if check_place(backend):
         text = {
             "format": 1,
             "store": str(uuid4()),
@@ -91,3 +86,16 @@ def make_store(backend: Backend) -> tuple[StoreFile, bool]:
         if backend.create(layout.STORE, strictjson.dumps(text)):
             return StoreFile.read(backend), True
     return StoreFile.read(backend), False
+
+
+def check_place(backend: Backend) -> bool:
+    """Whether a store can be made here: False where one is, `ConflictError` where something else is."""
+    # The temporary files of another maker may be there already: they are no other thing.
+    is_taken = any(name != "site/" for name in backend.children(""))
+    if backend.info(layout.STORE) is not None:
+        return False
+    if is_taken:
+        raise ConflictError(
+            f"{backend.url} holds something that is no store", hint="name an empty or a new folder"
+        )
+    return True
