@@ -39,10 +39,11 @@ class LogState:
     def decode(cls, data: bytes) -> Self:
         """Read an entry; a ValueError in one line if it is not as it must be."""
         value = strictjson.loads(data, what="the log entry")
-        if value.get("format") != 1:
+        number = value.get("format")
+        if type(number) is not int or number != 1:
             raise ValueError("the log entry's format is not 1")
         uuid, author, created = (value.get(key) for key in ("uuid", "author", "created"))
-        previous = value.get("previous")
+        previous = value.get("previous", 0)  # it must be there: null says that this is the first
         if not (isinstance(uuid, str) and isinstance(author, str) and isinstance(created, str)):
             raise ValueError("the log entry lacks uuid, author or created")
         if not isinstance(previous, str | None):

@@ -14,13 +14,20 @@ from dsa.cas import listing
 from dsa.cas.ids import ManifestId, ObjectId, TreeId
 from dsa.cas.listing import SCHEMA, Listing
 from dsa.cas.manifest import Manifest, RevisionInfo
+from dsa.cas.parquet import SafeParquet
 from dsa.cas.trees import FOLDER
 
 ROW_GROUP = 16_384
 _EMBEDDED_BYTES = 64 * 1024  # a longer revision.json is not repeated in the index
-
 #: Bytes that one row may come to when it is decoded, whatever the file's header says.
 _ROW_BYTES = 2 * listing.MAX_PATH_BYTES
+
+#: The text columns, and the most bytes that a value of them may have.
+_TEXTS = {"folder": listing.MAX_PATH_BYTES, "name": listing.MAX_NAME_BYTES}
+
+
+#: What else stands in the file, and then some.
+_MORE_BYTES = 1024 * 1024
 
 
 class IndexProblem(ValueError):
@@ -48,14 +55,14 @@ def write_index(path: Path, sealed: Listing, manifest: Manifest, revision_json: 
 class IndexFile:
     """An open index whose header is in order; its rows are still to be proven."""
 
-    parquet: pq.ParquetFile
+    parquet: SafeParquet
     data: TreeId
     revision_json: bytes | None
 
     @property
     def rows(self) -> int:
         """How many rows it has, by its header."""
-        return int(self.parquet.metadata.num_rows)
+        return self.parquet.rows
 
     def manifest(self) -> ManifestId | None:
         """The manifest that it belongs to, where it carries the whole `revision.json`."""
@@ -69,14 +76,14 @@ class IndexFile:
         """Read one folder's rows, unproven."""
         found = [
             self._rows(group).filter(pc.field("folder") == folder)
-            for group in range(self.parquet.metadata.num_row_groups)
+            for group in range(self.parquet.groups)
             if self._may_hold(group, folder)
         ]
         return pa.concat_tables(found, promote_options="default") if found else SCHEMA.empty_table()
 
     def read(self) -> pa.Table:
         """Read all rows, unproven."""
-        groups = [self._rows(group) for group in range(self.parquet.metadata.num_row_groups)]
+        groups = [self._rows(group) for group in range(self.parquet.groups)]
         return (
             pa.concat_tables(groups).unify_dictionaries().combine_chunks()
             if groups
@@ -84,18 +91,14 @@ class IndexFile:
         )
 
     def _may_hold(self, group: int, folder: str) -> bool:
-        statistics = self.parquet.metadata.row_group(group).column(0).statistics
-        if statistics is None or not statistics.has_min_max:
-            return True
-        return bool(statistics.min <= folder <= statistics.max)
+        bounds = self.parquet.least_and_most(group, "folder")
+        return bounds is None or bounds[0] <= folder <= bounds[1]
 
     def _rows(self, group: int) -> pa.Table:
         try:
-            table = self.parquet.read_row_group(group)
-            table.validate(full=True)
-            return table.select(SCHEMA.names).cast(SCHEMA)
-        except (pa.ArrowException, OSError, ValueError, KeyError, IndexError) as error:
-            raise IndexProblem(f"its rows cannot be read: {_line(error)}") from error
+            return self.parquet.read(group)
+        except ValueError as error:
+            raise IndexProblem(f"its rows cannot be read: {error}") from error
 
 
 def open_index(source: BinaryIO | Path | pa.Buffer, size: int) -> IndexFile:
@@ -104,32 +107,18 @@ def open_index(source: BinaryIO | Path | pa.Buffer, size: int) -> IndexFile:
     Nothing is decoded yet. `folder` is decoded as a dictionary.
     """
     try:
-        parquet = pq.ParquetFile(
-            source, read_dictionary=["folder"], page_checksum_verification=True
-        )
-        metadata = parquet.metadata
-        facts = metadata.metadata or {}
-        names = [
-            parquet.schema_arrow.field(at).name for at in range(len(parquet.schema_arrow.names))
-        ]
-        groups = [metadata.row_group(at) for at in range(metadata.num_row_groups)]
-        data = TreeId(ObjectId.parse(facts[b"dsa.data"].decode("ascii")))
-        known = facts[b"dsa.format"] == b"1"
-    except (pa.ArrowException, OSError, ValueError, KeyError, IndexError) as error:
-        raise IndexProblem(f"its header cannot be read: {_line(error)}") from error
-    if not known:
+        parquet = SafeParquet(source, size, SCHEMA, _TEXTS, dictionaries=("folder",))
+        data = TreeId(ObjectId.parse(parquet.facts.get(b"dsa.data", b"").decode("ascii")))
+    except ValueError as error:
+        raise IndexProblem(f"its header cannot be read: {error}") from error
+    if parquet.facts.get(b"dsa.format") != b"1":
         raise IndexProblem("it has a format that this release does not know")
-    if [name for name in names if name in SCHEMA.names] != SCHEMA.names:
-        raise IndexProblem("its columns are not those of an index")
-    if sum(group.num_rows for group in groups) != metadata.num_rows:
-        raise IndexProblem("its header contradicts itself")
-    for group in groups:
-        if (
-            not 0 <= group.num_rows <= 64 * ROW_GROUP
-            or group.total_byte_size > group.num_rows * _ROW_BYTES + size + 65536
-        ):
-            raise IndexProblem("its header claims more than an index may hold")
-    return IndexFile(parquet, data, facts.get(b"dsa.revision"))
+    return IndexFile(parquet, data, parquet.facts.get(b"dsa.revision"))
+
+
+def most_bytes(rows: int) -> int:
+    """Return how large the file of an index of so many rows may be; a sparse file may claim anything."""
+    return rows * _ROW_BYTES + _MORE_BYTES
 
 
 def prove(index: IndexFile, manifest: Manifest, info: RevisionInfo) -> Listing:
@@ -145,6 +134,15 @@ def prove(index: IndexFile, manifest: Manifest, info: RevisionInfo) -> Listing:
 
 def prove_rows(table: pa.Table, manifest: Manifest, info: RevisionInfo) -> Listing:
     """Check a listing's rows against the manifest; `IndexProblem` if one of them is wrong."""
+    sealed = prove_files(table, manifest, info)
+    checked = ["size", "files", "sha1", "sha256"]
+    if not sealed.table.select(checked).equals(table.select(checked).combine_chunks()):
+        raise IndexProblem("a folder's row is not what the rows below it come to")
+    return sealed
+
+
+def prove_files(table: pa.Table, manifest: Manifest, info: RevisionInfo) -> Listing:
+    """Check a listing's rows against the manifest, its folders' rows computed anew; `IndexProblem`."""
     for problem in listing.problems(table):
         raise IndexProblem(f"it has {problem}")
     try:
@@ -156,9 +154,6 @@ def prove_rows(table: pa.Table, manifest: Manifest, info: RevisionInfo) -> Listi
         raise IndexProblem("its rows do not come to the revision's tree and SHA-256")
     if (root.files, root.folders, root.size) != (info.files, info.folders, info.bytes):
         raise IndexProblem("its rows do not come to the revision's files, folders and bytes")
-    checked = ["size", "files", "sha1", "sha256"]
-    if not sealed.table.select(checked).equals(table.select(checked).combine_chunks()):
-        raise IndexProblem("a folder's row is not what the rows below it come to")
     return sealed
 
 
@@ -166,6 +161,8 @@ def prove_folder(rows: pa.Table, tree: bytes, sha256: bytes) -> pa.Table:
     """Check one folder's rows against its raw digests in the folder above; `IndexProblem` if wrong."""
     for problem in listing.problems(rows):
         raise IndexProblem(f"it has {problem}")
+    if not pc.all(pc.equal(pc.is_valid(rows["files"]), is_folder(rows)), min_count=0).as_py():
+        raise IndexProblem("it has a number of files for what is no folder, or none for a folder")
     if listing.digests(rows) != (tree, sha256):
         raise IndexProblem("a folder's rows do not come to the folder's digests")
     return rows
@@ -174,7 +171,3 @@ def prove_folder(rows: pa.Table, tree: bytes, sha256: bytes) -> pa.Table:
 def is_folder(table: pa.Table) -> pa.ChunkedArray:
     """Return which rows are folders."""
     return pc.equal(table["mode"], FOLDER)
-
-
-def _line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -16,6 +17,7 @@ from dsa.cas.ids import ObjectId
 from dsa.cas.index import IndexFile, IndexProblem
 from dsa.cas.listing import FolderSum, Listing
 from dsa.cas.objects import Objects, Wanted
+from dsa.cas.parquet import in_memory
 from dsa.cas.revisions import Published
 from dsa.cas.trees import FOLDER, TreeEntry
 from dsa.errors import DamageError, MissingObjectError, NotFoundError
@@ -40,9 +42,9 @@ class Indexes:
         info = published.info
         try:
             data = self._bytes(published)
-            opened = index.open_index(pa.BufferReader(data), len(data))
-            verdict = self._verdict(data)
-            if verdict is not None and verdict.exists() and opened.data == published.manifest.data:
+            opened = index.open_index(in_memory(data), len(data))
+            verdict = self._verdict(data, published)
+            if verdict and os.path.exists(verdict) and opened.data == published.manifest.data:
                 root = FolderSum(
                     opened.data.raw, info.sha256.raw, info.bytes, info.files, info.folders
                 )
@@ -92,31 +94,39 @@ class Indexes:
     def _open(self, published: Published) -> IndexFile:
         key = layout.index_key(published.id)
         for path in (self._backend.local_path(key), self._own(published)):
-            if path is not None and path.exists():
+            if path and os.path.exists(path):
                 return index.open_index(path, path.stat().st_size)
         data = self._bytes(published)
-        return index.open_index(pa.BufferReader(data), len(data))
+        return index.open_index(in_memory(data), len(data))
 
     def _bytes(self, published: Published) -> bytes:
         own = self._own(published)
-        if own is not None and own.exists():
+        if own and os.path.exists(own):  # False too where the cache may not be read
             return own.read_bytes()
+        key = layout.index_key(published.id)
+        found = self._backend.info(key)
+        rows = published.info.files + published.info.folders
+        if found is not None and found.size > index.most_bytes(rows):
+            raise IndexProblem(f"it has {found.size} bytes, too many for {rows} files and folders")
         try:
-            return self._backend.read(layout.index_key(published.id))
+            return self._backend.read(key)
         except KeyError:
             raise IndexProblem("it is missing") from None
 
     def _own(self, published: Published) -> Path | None:
         return self._cache and self._cache / "index" / f"{published.id}.parquet"
 
-    def _verdict(self, data: bytes) -> Path | None:
-        return self._cache and self._cache / "proven" / sha256(data).hexdigest()
+    def _verdict(self, data: bytes, published: Published) -> Path | None:
+        # The revision.json too: one tree may stand for two contents, its SHA-256 does not.
+        digest = sha256(data)
+        digest.update(published.revision_json)
+        return self._cache and self._cache / "proven" / digest.hexdigest()
 
     def _anew(self, published: Published) -> Listing:
         """Make a listing from the trees and the locations, and keep it in the cache."""
         table = from_trees(self._objects, published)
         try:
-            sealed = index.prove_rows(table, published.manifest, published.info)
+            sealed = index.prove_files(table, published.manifest, published.info)
         except IndexProblem as error:
             raise DamageError(
                 f"the trees of {published} in {self._backend.url}: {error}"

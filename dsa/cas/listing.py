@@ -278,6 +278,12 @@ def is_sorted(table: pa.Table) -> bool:
     return len(both.group_by(["folder", "name"]).aggregate([])) == len(both)
 
 
+def is_leaf(table: pa.Table) -> pa.Array:
+    """Return which rows of a sealed listing are files, links, or folders with nothing in them."""
+    is_empty = pc.equal(table["sha1"], pa.scalar(EMPTY_TREE.raw, pa.binary(ID_BYTES)))
+    return one_chunk(pc.or_(pc.not_equal(table["mode"], FOLDER), is_empty))
+
+
 def paths(table: pa.Table) -> pa.Array:
     """Return the full path of every row."""
     folders = one_chunk(table["folder"])

@@ -1,6 +1,6 @@
 """`listing/`: what a folder listing would show, for readers that can't list (plain HTTP).
 
-Advisory: whoever can list does. docs/format.md, "The dataset log, listings, signatures".
+Advisory: whoever can list does. docs/format.md, "Listings".
 """
 
 from __future__ import annotations

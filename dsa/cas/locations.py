@@ -6,6 +6,8 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import sha1
+from pathlib import Path
+from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,6 +16,7 @@ import pyarrow.parquet as pq
 from dsa.cas import layout, listing
 from dsa.cas.backend import Backend
 from dsa.cas.ids import ID_BYTES, SHA256_BYTES, ObjectId
+from dsa.cas.parquet import SafeParquet, in_memory, one_line
 from dsa.errors import DamageError
 
 logger = logging.getLogger(__name__)
@@ -68,20 +71,41 @@ class LocationRows:
 
 
 def write_part(backend: Backend, table: pa.Table) -> ObjectId:
-    """Write rows (sorted by id) as a new part and return its id; durable after `flush`."""
-    from uuid import uuid4
+    """Write rows (sorted by id) as a new part and return its id; durable after `flush`.
 
+    Where a damaged file has the name that the part would have, it gets another one.
+    """
     staged = backend.staging() / f"{uuid4().hex}.parquet"
     try:
-        pq.write_table(
-            table, staged, compression="zstd", use_dictionary=["pack"], store_schema=False,
-            row_group_size=_ROW_GROUP, write_page_checksum=True,
-        )  # fmt: skip
-        oid = ObjectId(sha1(staged.read_bytes(), usedforsecurity=False).digest())
+        oid = _write(staged, table, {})
+        if _is_taken(backend, layout.locations_key(oid), oid, staged.stat().st_size):
+            oid = _write(staged, table, {"dsa.salt": uuid4().hex})
         backend.publish(staged, layout.locations_key(oid))
     finally:
         staged.unlink(missing_ok=True)
     return oid
+
+
+def _write(staged: Path, table: pa.Table, facts: dict[str, str]) -> ObjectId:
+    """Write the file of a part, with these key-value metadata; return its id."""
+    with pq.ParquetWriter(
+        staged,
+        SCHEMA,
+        compression="zstd",
+        use_dictionary=["pack"],
+        store_schema=False,
+        write_page_checksum=True,
+    ) as writer:
+        if facts:
+            writer.add_key_value_metadata(facts)
+        writer.write_table(table, row_group_size=_ROW_GROUP)
+    return ObjectId(sha1(staged.read_bytes(), usedforsecurity=False).digest())
+
+
+def _is_taken(backend: Backend, key: str, oid: ObjectId, size: int) -> bool:
+    """Whether other bytes than those of this id have the name."""
+    there = backend.info(key)
+    return there is not None and (there.size != size or ObjectId.of(backend.read(key)) != oid)
 
 
 def read_part(backend: Backend, key: str) -> pa.Table:
@@ -94,16 +118,11 @@ def read_part(backend: Backend, key: str) -> pa.Table:
         data = backend.read(key)
         if ObjectId.of(data) != oid:
             raise ValueError("its bytes are not what its name says")
-        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
-        claimed = sum(
-            file.metadata.row_group(at).total_byte_size
-            for at in range(file.metadata.num_row_groups)
-        )
-        if claimed > 100 * info.size + 2**20:
-            raise ValueError("its header claims more than it can hold")
-        table = file.read(columns=SCHEMA.names).cast(SCHEMA)
-    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-        raise DamageError(f"{key} in {backend.url}: {error}") from error
+        file = SafeParquet(in_memory(data), len(data), SCHEMA, {})
+        groups = [file.read(group) for group in range(file.groups)]
+    except (OSError, KeyError, ValueError) as error:
+        raise DamageError(f"{key} in {backend.url}: {one_line(error)}") from error
+    table = pa.concat_tables(groups) if groups else SCHEMA.empty_table()
     if table["id"].null_count or table["size"].null_count or table["sha256"].null_count:
         raise DamageError(f"{key} in {backend.url} has empty fields")
     return table.combine_chunks()

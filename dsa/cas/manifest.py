@@ -11,7 +11,9 @@ from typing import Any, Self
 
 from dsa.cas import strictjson
 from dsa.cas.ids import BlobId, ManifestId, ObjectId, Sha256, TreeId
+from dsa.cas.names import check_dataset, check_revision
 from dsa.cas.trees import FILE, FOLDER, TreeEntry, decode_tree, encode_tree
+from dsa.errors import UsageError
 
 MAX_REVISION_BYTES = 16 * 1024 * 1024
 MAX_MANIFEST_BYTES = 4096  # two entries; more than this is no manifest
@@ -128,18 +130,17 @@ class RevisionInfo:
             raise ValueError("revision.json is larger than any may be")
         value = strictjson.loads(data, what="revision.json")
         take = _Fields(value)
-        if take.number("format") != 1:
-            raise ValueError(
-                f"revision.json has the format {value['format']}, this release reads 1"
-            )
+        if (number := take.number("format")) != 1:
+            raise ValueError(f"revision.json has the format {number}, this release reads 1")
         author = _Fields(take.object("author"))
-        parent = value.pop("parent", None)
+        parent = take.anything("parent")
         created = take.text("created")
-        if not _TIME.fullmatch(created):
+        if not is_time(created):
             raise ValueError("revision.json: created is not a time in UTC with milliseconds")
+        dataset, revision = take.names()
         return cls(
-            dataset=take.text("dataset"),
-            revision=take.text("revision"),
+            dataset=dataset,
+            revision=revision,
             created=created,
             author_name=author.text("name"),
             author_email=author.text("email"),
@@ -166,6 +167,17 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def is_time(text: str) -> bool:
+    """Whether this is a time as `now` writes it, of a day that there is."""
+    if not _TIME.fullmatch(text):
+        return False
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
 def link_to(info: RevisionInfo, manifest: ManifestId, revision_json: bytes) -> RevisionLink:
     """Return the link by which a child names this revision."""
     return RevisionLink(info.dataset, info.revision, manifest, Sha256.of(revision_json))
@@ -177,29 +189,36 @@ class _Fields:
     def __init__(self, value: dict[str, Any]) -> None:
         self._value = value
 
-    def _take(self, key: str) -> Any:
+    def anything(self, key: str) -> Any:
         try:
             return self._value.pop(key)
         except KeyError:
             raise ValueError(f"revision.json has no {key}") from None
 
+    def names(self) -> tuple[str, str]:
+        """Return the dataset and the revision: names that a person could have given."""
+        try:
+            return check_dataset(self.text("dataset")), check_revision(self.text("revision"))
+        except UsageError as error:
+            raise ValueError(f"revision.json: {error}") from None
+
     def text(self, key: str) -> str:
-        value = self._take(key)
+        value = self.anything(key)
         if not isinstance(value, str):
             raise ValueError(f"revision.json: {key} is not a text")
         return value
 
     def number(self, key: str) -> int:
-        value = self._take(key)
+        value = self.anything(key)
         if type(value) is not int or not 0 <= value < 2**63:
             raise ValueError(f"revision.json: {key} is not a number that can be")
         return value
 
     def object(self, key: str) -> dict[str, Any]:
-        return _object(self._take(key), key)
+        return _object(self.anything(key), key)
 
     def array(self, key: str) -> list[Any]:
-        value = self._take(key)
+        value = self.anything(key)
         if not isinstance(value, list):
             raise ValueError(f"revision.json: {key} is not an array")
         return value
@@ -223,8 +242,7 @@ def _link_json(link: RevisionLink) -> dict[str, str]:
 
 def _link(take: _Fields) -> RevisionLink:
     return RevisionLink(
-        take.text("dataset"),
-        take.text("revision"),
+        *take.names(),
         ManifestId(ObjectId.parse(take.text("manifest"))),
         Sha256.parse(take.text("sha256")),
     )

@@ -116,7 +116,7 @@ class Objects:
             found = True
             with suppress(KeyError):
                 window = Window(self.backend.open(span.key), span.start, span.size)
-                if _digests_match(window.pieces(), wanted):
+                if _digests_match(window.pieces(), wanted) and window.tell() == span.size:
                     window.seek(0)
                     return io.BufferedReader(window)
                 window.close()
@@ -136,7 +136,7 @@ class Objects:
             except KeyError:
                 continue
             with window:
-                if not _digests_match(window.pieces(write), wanted):
+                if not _digests_match(window.pieces(write), wanted) or window.tell() != span.size:
                     raise self._lost(wanted, True)
                 return
         raise self._lost(wanted, False)
@@ -155,7 +155,8 @@ class Objects:
 
     def _candidates(self, wanted: Wanted) -> Iterator[Span]:
         if wanted.pack is not None and wanted.offset is not None and wanted.size is not None:
-            yield Span(layout.pack_key(ObjectId(wanted.pack)), wanted.offset, wanted.size)
+            if wanted.offset >= 0:
+                yield Span(layout.pack_key(ObjectId(wanted.pack)), wanted.offset, wanted.size)
         elif wanted.size is not None:
             yield Span(layout.object_key(wanted.id), 0, wanted.size)
         for pack, offset, size in self.locations.of(wanted.id):
@@ -190,7 +191,7 @@ class Objects:
         )
 
 
-_HINT = "`dsa verify --data` tells what else is; a push of the same files sends it again"
+_HINT = "`dsa verify --data` records what is damaged; then a push of the same files sends it again"
 
 
 def is_object(data: bytes | memoryview, wanted: Wanted) -> bool:

@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
+from dsa.cas import layout
 from dsa.cas.backend import FileInfo
 from dsa.errors import AccessError, ConflictError, DsaError
 
 _TMP = "site/tmp"
 _READ_ONLY = 0o444
+
+#: Errors that say that there is no such file: also a link to itself, and a socket.
+_NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 
 
 class LocalBackend:
@@ -69,16 +73,20 @@ class LocalBackend:
                     os.close(descriptor)
                     raise KeyError(key)
                 return os.fdopen(descriptor, "rb", buffering=0)
-            except (FileNotFoundError, NotADirectoryError):
-                raise KeyError(key) from None
+            except OSError as error:
+                if error.errno in _NO_FILE:
+                    raise KeyError(key) from None
+                raise
 
     def info(self, key: str) -> FileInfo | None:
         """Return a file's size and time."""
         with _translated(key):
             try:
                 found = (self.root / key).stat()
-            except (FileNotFoundError, NotADirectoryError):
-                return None
+            except OSError as error:
+                if error.errno in _NO_FILE:
+                    return None
+                raise
         if not stat.S_ISREG(found.st_mode):
             return None
         return FileInfo(key, found.st_size, found.st_mtime)
@@ -116,7 +124,7 @@ class LocalBackend:
 
     def create(self, key: str, data: bytes) -> bool:
         """Write a file that is not there yet: a temporary file, then a link to the name."""
-        staged = self._stage(data)
+        staged = self._stage(data, key)
         try:
             return self._claim(staged, key, data)
         finally:
@@ -124,7 +132,7 @@ class LocalBackend:
 
     def write(self, key: str, data: bytes) -> None:
         """Write or replace a file: a temporary file, then a rename."""
-        staged = self._stage(data)
+        staged = self._stage(data, key)
         try:
             with _translated(key):
                 staged.replace(self._place(key))
@@ -141,7 +149,7 @@ class LocalBackend:
         with _translated(key):
             target = self._place(key)
             try:
-                if target.exists():
+                if target.is_file():  # anything else of this name is no file of a store
                     return
                 with staged.open("rb") as file:
                     os.fsync(file.fileno())
@@ -166,14 +174,14 @@ class LocalBackend:
         """Return the file's path."""
         return self.root / key
 
-    def _stage(self, data: bytes) -> Path:
+    def _stage(self, data: bytes, key: str) -> Path:
         staged = self.staging() / uuid4().hex
         with _translated(_TMP):
             try:
                 with staged.open("xb") as file:
                     file.write(data)
                     file.flush()
-                    os.fchmod(file.fileno(), self._mode() & 0o666)
+                    os.fchmod(file.fileno(), self._mode() & _mask(key))
                     os.fsync(file.fileno())
                 self._take_group(staged)
             except BaseException:
@@ -237,6 +245,11 @@ class LocalBackend:
         if path.stat().st_gid != group:
             with suppress(PermissionError):
                 os.chown(path, -1, group)
+
+
+def _mask(key: str) -> int:
+    """Return the mode bits that a file may have: what is named by its content never changes."""
+    return 0o666 if layout.id_of_key(key) is None else _READ_ONLY
 
 
 def _sync_folder(path: Path) -> None:

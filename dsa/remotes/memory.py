@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import shutil
 import tempfile
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Lock
@@ -21,7 +23,8 @@ class MemoryBackend:
         self.files: dict[str, tuple[bytes, float]] = {}
         self._name = name or uuid4().hex
         self._lock = Lock()
-        self._staging = tempfile.TemporaryDirectory(prefix="dsa-")
+        self._staging = Path(tempfile.mkdtemp(prefix="dsa-"))
+        weakref.finalize(self, shutil.rmtree, self._staging, ignore_errors=True)
 
     @property
     def url(self) -> str:
@@ -74,7 +77,7 @@ class MemoryBackend:
 
     def staging(self) -> Path:
         """Return a temporary folder."""
-        return Path(self._staging.name)
+        return self._staging
 
     def publish(self, staged: Path, key: str) -> None:
         """Take a finished file in; content of this name that is there is kept."""

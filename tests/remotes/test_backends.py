@@ -1,0 +1,664 @@
+"""What every Backend promises (dsa/cas/backend.py): one suite, run by each of them."""
+
+from __future__ import annotations
+
+import errno
+import grp
+import io
+import multiprocessing
+import os
+import pickle
+import resource
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from dsa.cas.backend import Backend, FileInfo
+from dsa.errors import AccessError, ConflictError, DsaError, UsageError
+from dsa.remotes.connect import connect
+from dsa.remotes.local import LocalBackend
+from dsa.remotes.memory import MemoryBackend
+
+KEY = "packs/0123.zip"
+WRITERS = 8
+IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
+PACKAGE = str(Path(__file__).resolve().parents[2])
+
+
+def local(tmp_path: Path) -> Backend:
+    root = tmp_path / "store"
+    root.mkdir()
+    return LocalBackend(root)
+
+
+def memory(tmp_path: Path) -> Backend:
+    return MemoryBackend()
+
+
+@pytest.fixture(params=[memory, local], ids=lambda make: make.__name__)
+def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
+    made: Backend = request.param(tmp_path)
+    return made
+
+
+def staged(backend: Backend, data: bytes) -> Path:
+    path = backend.staging() / uuid4().hex
+    path.write_bytes(data)
+    return path
+
+
+def keys(infos: Iterator[FileInfo]) -> list[str]:
+    return sorted(info.key for info in infos)
+
+
+# --- the place -----------------------------------------------------------------------------------
+
+
+def test_a_place_exists_once_it_holds_anything(backend: Backend) -> None:
+    assert not backend.exists()
+    backend.create("a", b"")
+    assert backend.exists()
+
+
+def test_a_url_is_a_text_on_one_line(backend: Backend) -> None:
+    assert backend.url
+    assert "\n" not in backend.url
+
+
+def test_a_place_that_is_not_there_is_empty(tmp_path: Path) -> None:
+    backend = LocalBackend(tmp_path / "not/there")
+    assert not backend.exists()
+    assert list(backend.list("")) == []
+    assert list(backend.children("")) == []
+    assert backend.info(KEY) is None
+    with pytest.raises(KeyError):
+        backend.read(KEY)
+    assert backend.create(KEY, b"x")  # and it is made when it is written to
+    assert backend.exists()
+
+
+def test_a_file_is_no_place(tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("x")
+    with pytest.raises(ConflictError):
+        LocalBackend(tmp_path / "f").exists()
+
+
+def test_the_same_place_is_found_by_its_url(tmp_path: Path) -> None:
+    backend = local(tmp_path)
+    backend.create(KEY, b"x")
+    assert connect(backend.url).read(KEY) == b"x"
+    assert connect((tmp_path / "store").as_uri()).read(KEY) == b"x"
+    for url in ("", "gopher://x/y"):
+        with pytest.raises(UsageError):
+            connect(url)
+
+
+# --- read ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("start", "length", "expected"),
+    [
+        (0, None, b"0123456789"),
+        (3, None, b"3456789"),
+        (0, 4, b"0123"),
+        (3, 4, b"3456"),
+        (3, 0, b""),
+        (8, 5, b"89"),
+        (10, 5, b""),
+        (99, 5, b""),
+        (99, None, b""),
+        (2, 2**62, b"23456789"),  # memory follows what is there
+        (2**40, 2**62, b""),
+    ],
+)
+def test_a_range_ends_where_the_file_does(
+    backend: Backend, start: int, length: int | None, expected: bytes
+) -> None:
+    backend.write(KEY, b"0123456789")
+    assert backend.read(KEY, start, length) == expected
+
+
+def test_large_files_come_back_whole(backend: Backend) -> None:
+    data = os.urandom(5 * 1024 * 1024 + 7)
+    backend.publish(staged(backend, data), KEY)
+    assert backend.read(KEY) == data
+    assert backend.read(KEY, 4_000_000, 10) == data[4_000_000:4_000_010]
+
+
+def test_an_open_file_is_seekable(backend: Backend) -> None:
+    backend.write(KEY, b"0123456789")
+    with backend.open(KEY) as file:
+        assert file.read(2) == b"01"
+        assert file.seek(-3, io.SEEK_END) == 7
+        assert file.read() == b"789"
+        assert file.seek(4) == 4
+        buffer = bytearray(3)
+        assert file.readinto(buffer) == 3  # type: ignore[attr-defined]  # every binary file has it
+        assert buffer == b"456"
+        assert file.seekable()
+
+
+def test_an_open_file_is_what_it_was_when_another_takes_its_name(backend: Backend) -> None:
+    backend.write(KEY, b"before")
+    with backend.open(KEY) as file:
+        backend.write(KEY, b"after!")
+        assert file.read() == b"before"
+
+
+@pytest.mark.parametrize("key", ["packs/none", "packs", "none/none", "packs/0123.zip/below"])
+def test_what_is_no_file_is_a_key_error(backend: Backend, key: str) -> None:
+    backend.write(KEY, b"x")
+    with pytest.raises(KeyError):
+        backend.read(key)
+    with pytest.raises(KeyError):
+        backend.read(key, 1, 2)
+    with pytest.raises(KeyError):
+        backend.open(key)
+    assert backend.info(key) is None
+    backend.remove(key) if key != "packs" else None  # no error
+    assert backend.read(KEY) == b"x"
+
+
+def test_info_has_size_and_time(backend: Backend) -> None:
+    before = time.time()
+    backend.write(KEY, b"12345")
+    info = backend.info(KEY)
+    assert info is not None
+    assert (info.key, info.size) == (KEY, 5)
+    assert before - 2 <= info.modified <= time.time() + 2
+
+
+@pytest.mark.parametrize("kind", ["fifo", "folder", "loop", "dangling", "socket"])
+def test_what_is_no_regular_file_is_not_there_and_nobody_waits_for_it(
+    tmp_path: Path, kind: str
+) -> None:
+    backend = local(tmp_path)
+    path = tmp_path / "store/thing"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "loop":
+        path.symlink_to("thing")
+    elif kind == "dangling":
+        path.symlink_to("nothing")
+    else:
+        import socket
+
+        # The path of a socket may be no longer than some hundred bytes.
+        here = Path.cwd()
+        os.chdir(path.parent)
+        try:
+            with socket.socket(socket.AF_UNIX) as made:
+                made.bind("thing")
+        finally:
+            os.chdir(here)
+    assert backend.info("thing") is None
+    with pytest.raises(KeyError):
+        backend.read("thing")
+    with pytest.raises(KeyError):
+        backend.open("thing")
+
+
+# --- list ----------------------------------------------------------------------------------------
+
+
+def test_list_and_children(backend: Backend) -> None:
+    for key in ("dsa.json", "refs/a/@1", "refs/a/b/@1", "refs/a/b/@2", "refs/ab/@1", "packs/x.zip"):
+        backend.create(key, key.encode())
+    assert keys(backend.list("refs/a/")) == ["refs/a/@1", "refs/a/b/@1", "refs/a/b/@2"]
+    assert keys(backend.list("")) == [
+        "dsa.json", "packs/x.zip", "refs/a/@1", "refs/a/b/@1", "refs/a/b/@2", "refs/ab/@1",
+    ]  # fmt: skip
+    assert set(backend.children("")) - {"site/"} == {"dsa.json", "packs/", "refs/"}
+    assert sorted(backend.children("refs/")) == ["a/", "ab/"]
+    assert sorted(backend.children("refs/a/")) == ["@1", "b/"]
+    for nothing in ("none/", "refs/none/", "dsa.json/"):
+        assert list(backend.list(nothing)) == []
+        assert list(backend.children(nothing)) == []
+    sizes = {info.key: info.size for info in backend.list("refs/")}
+    assert sizes["refs/a/b/@2"] == len("refs/a/b/@2")
+
+
+def test_what_is_listed_has_the_infos(backend: Backend) -> None:
+    backend.create(KEY, b"12")
+    assert list(backend.list("packs/")) == [backend.info(KEY)]
+
+
+def test_files_that_are_being_written_are_not_listed(backend: Backend) -> None:
+    path = staged(backend, b"half")
+    (backend.staging() / "folder").mkdir()
+    (backend.staging() / "folder/half").write_bytes(b"half")
+    assert list(backend.list("")) == []
+    assert list(backend.list("site/")) == []
+    backend.publish(path, KEY)
+    assert keys(backend.list("")) == [KEY]
+
+
+def test_a_list_may_be_read_while_files_come_and_go(backend: Backend) -> None:
+    for number in range(20):
+        backend.create(f"packs/{number}", b"")
+    seen = []
+    for number, info in enumerate(backend.list("packs/")):
+        seen.append(info.key)
+        backend.remove(f"packs/{19 - number}")
+        backend.create(f"packs/new{number}", b"")
+    assert len(seen) == len(set(seen))
+
+
+# --- create --------------------------------------------------------------------------------------
+
+
+def test_create_never_changes_what_is_there(backend: Backend) -> None:
+    assert backend.create(KEY, b"first") is True
+    assert backend.create(KEY, b"second") is False
+    assert backend.create(KEY, b"first") is False
+    assert backend.read(KEY) == b"first"
+    assert keys(backend.list("")) == [KEY]
+    assert backend.create("empty", b"") is True
+    assert backend.read("empty") == b""
+
+
+def test_of_many_creators_one_wins_and_all_see_its_bytes(backend: Backend) -> None:
+    for round_ in range(20):
+        key = f"refs/some/set/@{round_}"
+        start = threading.Barrier(WRITERS)
+
+        def create(
+            number: int, key: str = key, start: threading.Barrier = start
+        ) -> tuple[bool, bytes]:
+            start.wait()
+            won = backend.create(key, str(number).encode() * 10_000)
+            return won, backend.read(key)
+
+        with ThreadPoolExecutor(WRITERS) as pool:
+            results = list(pool.map(create, range(WRITERS)))
+        winners = [number for number, (won, _) in enumerate(results) if won]
+        assert len(winners) == 1
+        assert {data for _, data in results} == {str(winners[0]).encode() * 10_000}
+
+
+def _create_all(backend: Backend, number: int, start: float) -> list[int]:
+    time.sleep(max(0.0, start - time.time()))
+    return [n for n in range(50) if backend.create(f"refs/ds/@{n}", str(number).encode() * 1000)]
+
+
+def test_of_many_processes_one_wins(tmp_path: Path) -> None:
+    backend = local(tmp_path)
+    with multiprocessing.get_context("spawn").Pool(WRITERS) as pool:
+        pool.starmap(pow, [(1, 1)] * WRITERS)  # all are up
+        start = time.time() + 0.2
+        won = pool.starmap(_create_all, [(backend, number, start) for number in range(WRITERS)])
+    assert sorted(key for keys in won for key in keys) == list(range(50))
+    for number, keys_ in enumerate(won):
+        for key in keys_:
+            assert backend.read(f"refs/ds/@{key}") == str(number).encode() * 1000
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP])
+def test_without_links_creation_is_still_exclusive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def no_link(*_: object) -> None:
+        raise OSError(code, "no links here")
+
+    monkeypatch.setattr(os, "link", no_link)
+    backend = local(tmp_path)
+    assert backend.create(KEY, b"first")
+    assert not backend.create(KEY, b"second")
+    assert backend.read(KEY) == b"first"
+    assert keys(backend.list("")) == [KEY]
+
+
+# --- write, publish, remove ----------------------------------------------------------------------
+
+
+def test_write_replaces(backend: Backend) -> None:
+    backend.write(KEY, b"longer than the next")
+    backend.write(KEY, b"short")
+    assert backend.read(KEY) == b"short"
+    assert keys(backend.list("")) == [KEY]
+
+
+def test_readers_see_the_old_or_the_new_never_half(backend: Backend) -> None:
+    values = [bytes([letter]) * 300_000 for letter in b"ab"]
+    backend.write(KEY, values[0])
+    end = threading.Event()
+    seen: set[bytes] = set()
+
+    def read() -> None:
+        while not end.is_set():
+            seen.add(backend.read(KEY))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for number in range(30):
+        backend.write(KEY, values[number % 2])
+    end.set()
+    reader.join()
+    assert seen <= set(values)
+
+
+def test_publish_takes_a_file_in(backend: Backend) -> None:
+    path = staged(backend, b"content")
+    backend.publish(path, KEY)
+    assert not path.exists()
+    assert backend.read(KEY) == b"content"
+    backend.flush()
+    backend.flush()
+
+
+def test_publish_keeps_what_is_there_and_takes_the_staged_file_away(backend: Backend) -> None:
+    backend.publish(staged(backend, b"first"), KEY)
+    path = staged(backend, b"second")
+    backend.publish(path, KEY)
+    assert not path.exists()
+    assert backend.read(KEY) == b"first"
+
+
+def test_publish_replaces_what_is_no_file_of_a_store(tmp_path: Path) -> None:
+    backend = local(tmp_path)
+    (tmp_path / "store/packs").mkdir()
+    os.mkfifo(tmp_path / "store" / KEY)
+    backend.publish(staged(backend, b"content"), KEY)
+    assert backend.read(KEY) == b"content"
+
+
+def test_many_publishers_of_one_name_all_succeed(backend: Backend) -> None:
+    paths = [staged(backend, b"same") for _ in range(WRITERS)]
+    with ThreadPoolExecutor(WRITERS) as pool:
+        list(pool.map(lambda path: backend.publish(path, KEY), paths))
+    assert backend.read(KEY) == b"same"
+    assert not any(path.exists() for path in paths)
+
+
+def test_a_failed_publish_leaves_neither_name_nor_staged_file(tmp_path: Path) -> None:
+    backend = local(tmp_path)
+    (tmp_path / "store" / KEY).mkdir(parents=True)
+    path = staged(backend, b"content")
+    with pytest.raises(DsaError):
+        backend.publish(path, KEY)
+    assert not path.exists()
+
+
+def test_remove_forgets(backend: Backend) -> None:
+    backend.create(KEY, b"x")
+    backend.remove(KEY)
+    backend.remove(KEY)
+    backend.remove("none/none")
+    assert backend.info(KEY) is None
+    assert backend.create(KEY, b"again")
+
+
+def test_staged_files_are_on_the_disk_of_the_store(tmp_path: Path) -> None:
+    backend = local(tmp_path)
+    assert backend.staging().stat().st_dev == (tmp_path / "store").stat().st_dev
+    assert backend.staging() == tmp_path / "store/site/tmp"
+
+
+def test_all_is_synced_before_it_is_said_to_be_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every file by itself, and every folder that got a new name."""
+    synced: set[str] = set()
+
+    def fsync(descriptor: int, real: Callable[[int], None] = os.fsync) -> None:
+        synced.add(os.readlink(f"/proc/self/fd/{descriptor}"))
+        real(descriptor)
+
+    if not Path("/proc/self/fd").exists():
+        pytest.skip("this system does not tell the names of open files")
+    monkeypatch.setattr(os, "fsync", fsync)
+    backend = local(tmp_path)
+    root = str(tmp_path / "store")
+    backend.create("refs/some/set/@1", b"x")
+    assert {f"{root}/refs/some/set", f"{root}/refs/some", f"{root}/refs", root} <= synced
+    assert any(path.startswith(f"{root}/site/tmp/") for path in synced)
+    synced.clear()
+    backend.write("refs/some/set/@1", b"y")
+    assert f"{root}/refs/some/set" in synced
+    assert any(path.startswith(f"{root}/site/tmp/") for path in synced)
+    synced.clear()
+    path = staged(backend, b"z")
+    backend.publish(path, KEY)
+    assert synced == {str(path)}
+    backend.flush()
+    assert {f"{root}/packs", root} <= synced
+    synced.clear()
+    backend.flush()
+    assert synced == set()
+
+
+# --- whose files they are ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o750, 0o2775, 0o777])
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_files_and_folders_take_the_mode_of_the_root(tmp_path: Path, mode: int, umask: int) -> None:
+    backend = local(tmp_path)
+    root = tmp_path / "store"
+    root.chmod(mode)
+    before = os.umask(umask)
+    try:
+        backend.create("refs/some/@1", b"x")
+        backend.write("listing/x", b"x")
+        backend.publish(staged(backend, b"x"), KEY)
+    finally:
+        os.umask(before)
+    for folder in ("refs", "refs/some", "packs", "listing", "site", "site/tmp"):
+        assert stat.S_IMODE((root / folder).stat().st_mode) == mode, folder
+    assert stat.S_IMODE((root / "refs/some/@1").stat().st_mode) == mode & 0o666
+    assert stat.S_IMODE((root / "listing/x").stat().st_mode) == mode & 0o666
+    assert stat.S_IMODE((root / KEY).stat().st_mode) == mode & 0o444  # named by its content
+
+
+def test_files_and_folders_take_the_group_of_the_root(tmp_path: Path) -> None:
+    others = [group for group in os.getgroups() if group != os.getegid()]
+    others += (
+        [group.gr_gid for group in grp.getgrall() if group.gr_gid != os.getegid()]
+        if IS_ROOT
+        else []
+    )
+    if not others:
+        pytest.skip("this user is in one group alone")
+    backend = local(tmp_path)
+    root = tmp_path / "store"
+    os.chown(root, -1, others[0])
+    backend.create("refs/some/@1", b"x")
+    backend.publish(staged(backend, b"x"), KEY)
+    for name in ("refs", "refs/some", "refs/some/@1", "packs", KEY):
+        assert (root / name).stat().st_gid == others[0], name
+
+
+# --- what goes wrong -----------------------------------------------------------------------------
+
+_AS_NOBODY = """
+import os, sys
+sys.path.insert(0, {package!r})
+from pathlib import Path
+from dsa.remotes.local import LocalBackend  # imported while it may still be read
+if os.geteuid() == 0:
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
+from dsa.errors import AccessError
+backend = LocalBackend(Path({root!r}))
+staged = Path({staged!r})
+for name, call in {{
+    "read": lambda: backend.read("closed/secret"),
+    "open": lambda: backend.open("closed/secret"),
+    "info": lambda: backend.info("closed/secret"),
+    "list": lambda: list(backend.list("closed/")),
+    "list all": lambda: list(backend.list("")),
+    "children": lambda: list(backend.children("closed/")),
+    "unreadable": lambda: backend.read("unreadable"),
+    "create": lambda: backend.create("new", b"x"),
+    "create below": lambda: backend.create("new/below", b"x"),
+    "write": lambda: backend.write("open", b"x"),
+    "staging": lambda: backend.staging(),
+    "remove": lambda: backend.remove("open"),
+    "publish": lambda: backend.publish(staged, "new"),
+}}.items():
+    try:
+        call()
+    except AccessError as error:
+        assert error.exit_code == 6 and "no permission" in str(error), error
+    else:
+        sys.exit(name + " was allowed")
+assert backend.read("open") == b"there"
+"""
+
+
+def test_without_permission_it_is_an_access_error(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    (root / "closed").mkdir(parents=True)
+    (root / "closed/secret").write_bytes(b"x")
+    (root / "open").write_bytes(b"there")
+    (root / "unreadable").write_bytes(b"x")
+    staged = tmp_path / "staged"
+    staged.write_bytes(b"x")
+    (root / "unreadable").chmod(0)
+    (root / "closed").chmod(0)
+    root.chmod(0o555)
+    open_up = [
+        folder for folder in tmp_path.parents if folder.owner() == tmp_path.owner() and IS_ROOT
+    ]
+    before = {folder: folder.stat().st_mode for folder in [tmp_path, *open_up]}
+    for folder, mode in before.items():  # the other user has to get there
+        if not mode & 0o001:
+            folder.chmod(stat.S_IMODE(mode) | 0o001)
+    script = _AS_NOBODY.format(package=PACKAGE, root=str(root), staged=str(staged))
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, cwd="/"
+        )
+    finally:
+        for folder, mode in before.items():
+            folder.chmod(stat.S_IMODE(mode))
+        root.chmod(0o755)
+        (root / "closed").chmod(0o755)
+    assert done.returncode == 0, done.stderr
+    assert keys(LocalBackend(root).list("")) == ["closed/secret", "open", "unreadable"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Return a folder on a disk of one mebibyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    try:
+        made = subprocess.run(mount, capture_output=True, text=True) if IS_ROOT else None
+    except FileNotFoundError:
+        made = None
+    if made is None or made.returncode:
+        pytest.skip(
+            "a small disk cannot be mounted here" + (f": {made.stderr.strip()}" if made else "")
+        )
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_is_a_designed_error_and_nothing_has_a_name(small_disk: Path) -> None:
+    backend = LocalBackend(small_disk / "store")
+    backend.create("small", b"x")
+    for write in (backend.create, backend.write):
+        with pytest.raises(DsaError, match="no space left") as caught:
+            write("large", b"x" * 2_000_000)
+        assert type(caught.value) is DsaError
+        assert caught.value.exit_code == 1
+        assert caught.value.hint
+    assert backend.info("large") is None
+    assert keys(backend.list("")) == ["small"]
+    assert list(backend.staging().iterdir()) == []
+    assert backend.create("large", b"x" * 100_000)  # there is room again
+
+
+def test_a_file_that_may_not_grow_is_a_designed_error(tmp_path: Path) -> None:
+    """Like a full disk, and without being root: RLIMIT_FSIZE, in a process of its own."""
+    script = f"""
+import resource, signal, sys
+sys.path.insert(0, {PACKAGE!r})
+from pathlib import Path
+from dsa.errors import AccessError, DsaError
+from dsa.remotes.local import LocalBackend
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+backend = LocalBackend(Path({str(tmp_path / "store")!r}))
+backend.create("refs/ds/@1", b"there")
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+for write in (backend.create, backend.write):
+    try:
+        write("large", b"x" * 100_000)
+    except DsaError as error:
+        assert error.exit_code == 1
+    else:
+        sys.exit("it was written")
+try:
+    backend.write("refs/ds/@1", b"y" * 100_000)
+except DsaError:
+    pass
+assert backend.read("refs/ds/@1") == b"there"
+assert [info.key for info in backend.list("")] == ["refs/ds/@1"]
+assert not list(backend.staging().iterdir())
+"""
+    assert resource.RLIMIT_FSIZE >= 0
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_no_foreign_exception_comes_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    backend = local(tmp_path)
+    backend.create("there", b"x")
+
+    def fails(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", fails)
+    for call in (
+        lambda: backend.create("new", b"x"),
+        lambda: backend.write("there", b"y"),
+        lambda: backend.publish(staged(backend, b"x"), KEY),
+    ):
+        with pytest.raises(DsaError) as caught:
+            call()
+        assert isinstance(caught.value, AccessError) is (code == errno.EROFS)
+        assert isinstance(caught.value.__cause__, OSError)
+    monkeypatch.undo()
+    assert keys(backend.list("")) == ["there"]
+    assert backend.read("there") == b"x"
+    assert list(backend.staging().iterdir()) == []
+
+
+# --- other processes -----------------------------------------------------------------------------
+
+
+def test_a_local_backend_may_be_sent_to_another_process(tmp_path: Path) -> None:
+    backend = local(tmp_path)
+    backend.create(KEY, b"x")
+    backend.publish(staged(backend, b"y"), "packs/other")
+    sent = pickle.loads(pickle.dumps(backend))
+    assert isinstance(sent, LocalBackend)
+    assert sent.url == backend.url
+    assert sent.read(KEY) == b"x"
+    sent.publish(staged(sent, b"z"), "packs/third")
+    sent.flush()
+    assert backend.read("packs/third") == b"z"
+
+
+def test_a_path_on_this_machine(tmp_path: Path) -> None:
+    backend = local(tmp_path)
+    backend.create(KEY, b"x")
+    assert backend.local_path(KEY) == tmp_path / "store" / KEY
+    assert MemoryBackend().local_path(KEY) is None
