@@ -36,7 +36,7 @@ class PushReport(Report):
     store: str
     dataset: str
     revision: str
-    manifest: str
+    manifest: str  # empty in a dry run: it depends on the time of the push
     data: str
     parent: str | None
     author: str
@@ -71,6 +71,7 @@ class CheckoutReport(Report):
     bytes_written: int
     unchanged: int
     removed: int
+    permissions: int  # files whose executable bit was set or cleared
     copied: int
     linked: int  # hard links into the store (--link)
     cloned: int  # reflinks

@@ -140,13 +140,14 @@ class Revision:
 
     def walk(self, prefix: str = "") -> Iterator[File]:
         """Yield all files and links below a folder, and the folders that are empty."""
+        from dsa.cas import listing
+
         path = _clean(prefix)
         if path and (row := self._row(path))["mode"] != FOLDER:
             yield _file(row)
             return
-        for file in _files(self._below(path)):
-            if not file.files:  # None: no folder; 0: an empty one
-                yield file
+        rows = self._below(path)
+        yield from _files(rows.filter(listing.is_leaf(rows)))
 
     def to_table(self) -> pa.Table:
         """Return all files and links as a `pyarrow.Table`.

@@ -50,7 +50,10 @@ def _push(report: PushReport) -> Iterator[str]:
     if report.store_created:
         yield f"{'would make' if report.dry_run else 'made'} the store {printable(report.store)}"
     if not report.is_new:
-        yield f"{name} is already there, with the same data: nothing was written"
+        what = "nothing was written"
+        if report.healed:
+            what = f"only {count(report.healed, 'object')} were sent again, which the store held damaged"
+        yield f"{name} is already there, with the same data: {what}"
         yield from _left_out(report.left_out)
         yield from map(harmless, report.warnings)
         return
@@ -64,7 +67,7 @@ def _push(report: PushReport) -> Iterator[str]:
     if report.healed:
         yield f"  healed    {count(report.healed, 'object')} that the store held damaged"
     yield f"  parent    {report.parent or 'none'}"
-    yield f"  manifest  {report.manifest}"
+    yield f"  manifest  {report.manifest}" if report.manifest else f"  data      {report.data}"
     yield f"  author    {printable(report.author)}{_source(report.author_source)}"
     yield from _left_out(report.left_out)
     yield from map(harmless, report.warnings)
@@ -83,8 +86,9 @@ def _source(source: str) -> str:
 
 
 def _left_out(left_out: Mapping[str, int]) -> Iterator[str]:
-    if left_out:
-        reasons = (f"{number:,} {printable(reason)}" for reason, number in left_out.items())
+    told = {reason: number for reason, number in left_out.items() if reason != ".dsa"}
+    if told:  # that a worktree's own folder is no data goes without saying
+        reasons = (f"{number:,} {printable(reason)}" for reason, number in told.items())
         yield f"  left out  {', '.join(reasons)}"
 
 
@@ -107,6 +111,8 @@ def _checkout(report: CheckoutReport) -> Iterator[str]:
     yield f"  unchanged {count(report.unchanged, 'file')}"
     if report.removed:
         yield f"  removed   {count(report.removed, 'file')}"
+    if report.permissions:
+        yield f"  executable bit set or cleared on {count(report.permissions, 'file')}"
     overwritten = "would be overwritten" if report.dry_run else "overwritten"
     yield from _named(report.replaced, f"edited, and {overwritten} (--force)")
     yield from _named(report.edited, "edited, and not in this revision or selection: left alone")

@@ -18,7 +18,7 @@ from dsa.cas.names import parse_spec, printable
 from dsa.cas.objects import Wanted
 from dsa.cas.objectstore import ObjectStore
 from dsa.cas.revisions import Published
-from dsa.cas.trees import EXECUTABLE, FOLDER
+from dsa.cas.trees import EXECUTABLE
 from dsa.errors import ConflictError, DamageError, DsaError, NotFoundError
 from dsa.progress import SILENT, Progress
 from dsa.remotes.local import translate
@@ -38,8 +38,6 @@ from dsa.worktree.selection import Selection
 from dsa.worktree.state import Worktree, base_tables, forget_bases, keep_base, statcache_path
 from dsa.worktree.workplace import fold, working_in
 
-_SPARE_BYTES = 16 * 1024 * 1024  # a file system is full before its last byte
-
 
 @dataclass(frozen=True, slots=True)
 class Wish:
@@ -58,13 +56,13 @@ def checkout(
     """Check out a revision; see `dsa.Store.checkout`."""
     began = time.monotonic()
     published = store.revisions.get(*store.revisions.resolve(parse_spec(spec)))
-    root = _root(store, published, folder)
     sealed = store.indexes.listing(published)
     _refuse_hostile(sealed.table, str(published))
-    selection = _selection(Worktree.at(root), published, wish)
-    target = _selected(sealed.table, selection, published, must_match=bool(wish.only))
-    work = _Checkout(store, published, sealed, target, root, selection, wish, progress)
     try:
+        root = _root(store, published, folder)
+        selection = _selection(Worktree.at(root), published, wish)
+        target = _selected(sealed.table, selection, published, must_match=bool(wish.only))
+        work = _Checkout(store, published, sealed, target, root, selection, wish, progress)
         if wish.dry_run:
             work.decide()
         else:
@@ -73,7 +71,7 @@ def checkout(
                 work.decide()
                 work.apply(temporary)
     except OSError as error:
-        raise translate(error, str(root)) from error
+        raise translate(error, str(folder or published.dataset)) from error
     return work.report(time.monotonic() - began)
 
 
@@ -111,10 +109,7 @@ def _selected(
     if selection.everything:
         return table
     paths = listing.paths(table)
-    is_leaf = pc.or_(
-        pc.not_equal(table["mode"], FOLDER), pc.equal(pc.fill_null(table["files"], 1), 0)
-    )
-    leaves = paths.filter(is_leaf)
+    leaves = paths.filter(listing.is_leaf(table))
     names = leaves.to_pylist()
     unmatched = selection.unmatched(names) if must_match else []
     if unmatched:
@@ -200,6 +195,7 @@ class _Checkout:
             table,
             self._signature_there,
             frozenset(disk.strange),
+            frozenset(disk.closed),
             lambda path: ignore is not None and _is_ignored(ignore, path),
         )
         self.plan = plan(self.target, on_disk, known, force=self.wish.force, clean=self.wish.clean)
@@ -255,6 +251,7 @@ class _Checkout:
             bytes_written=pc.sum(writes, min_count=0).as_py(),
             unchanged=len(self.plan.unchanged),
             removed=len(self.plan.remove),
+            permissions=len(self.plan.permissions),
             copied=self.done.copied,
             linked=self.done.linked,
             cloned=self.done.cloned,
@@ -269,7 +266,7 @@ class _Checkout:
     def _check_space(self) -> None:
         wanted = pc.sum(self.target["size"].take(self.plan.write), min_count=0).as_py()
         free = shutil.disk_usage(self.root).free
-        if wanted + _SPARE_BYTES > free and not self.wish.link:
+        if wanted and wanted > free and not self.wish.link:
             raise DsaError(
                 f"{self.root} has {free:,} bytes free, and {wanted:,} are to be written",
                 hint="free some space, or check out a part with --only",
@@ -298,8 +295,8 @@ class _Checkout:
         """Note what a worker did."""
         for row, made in zip(job.rows, done.signatures, strict=True):
             self._note(row, made)
-        for at, reason in done.refused.items():
-            self.refused.append(f"{_path(job, at)}: {reason}")
+        self.refused += (f"{_path(job, at)}: {reason}" for at, reason in done.refused.items())
+        self.lost += (f"{_path(job, at)}: {reason}" for at, reason in done.hostile.items())
         self.done.copied += done.copied
         self.done.linked += done.linked
         self.done.cloned += done.cloned
@@ -346,16 +343,20 @@ class _Checkout:
         """Say what could not be written; the folder keeps what is good, and the next run goes on."""
         if self.lost:
             raise DamageError(
-                f"{len(self.lost)} files of {self.published} are missing or damaged in "
+                f"{_files(len(self.lost))} of {self.published} missing or damaged in "
                 f"{self.store.url}; all others are written",
-                hint="`dsa verify --data` tells what is damaged; a push of the same files sends it again",
+                hint="`dsa verify --data` records what is damaged; then a push of the same files sends it again",
                 problems=sorted(self.lost + self.refused),
             )
         if self.refused:
             raise ConflictError(
-                f"{len(self.refused)} files of {self.published} were not written; all others are",
+                f"{_files(len(self.refused))} of {self.published} not written; all others are",
                 problems=sorted(self.refused),
             )
+
+
+def _files(count: int) -> str:
+    return f"{count} file is" if count == 1 else f"{count} files are"
 
 
 def _is_ignored(ignore: Ignore, path: str) -> bool:

@@ -66,7 +66,6 @@ def verify_folder(
     """Read every file of a folder, whatever its stat cache says, and compare it with a revision."""
     wanted = _revision(store, spec)
     found = scan(folder)
-    found.check()
     rows = len(found)
     digests = Digests(bytearray(20 * rows), bytearray(32 * rows))
     at = 0
@@ -76,6 +75,8 @@ def verify_folder(
     surveyed = Survey(found, digests, None, False, 0)
     surveyed.read_unknown(progress)
     differences = changes(wanted, listing.seal(surveyed.table()).table)
+    # What no revision can hold differs too: a FIFO, a link that leaves the tree.
+    differences += [Change("added", path) for path in found.strange]
     return DiffReport(spec, str(folder), tuple(differences), totals(differences))
 
 
@@ -163,9 +164,7 @@ Row = tuple[str, int, int, bytes]  # path, mode, size, raw SHA-256
 
 def _rows(table: pa.Table, paths: pa.Array) -> list[Row]:
     """Return files, links, and folders that have no file below them."""
-    leaf = listing.one_chunk(
-        pc.or_(pc.not_equal(table["mode"], FOLDER), pc.equal(pc.fill_null(table["files"], 1), 0))
-    )
+    leaf = listing.is_leaf(table)
     rows = table.filter(leaf)
     columns = (rows["mode"].to_pylist(), rows["size"].to_pylist(), rows["sha256"].to_pylist())
     return list(zip(paths.filter(leaf).to_pylist(), *columns, strict=True))

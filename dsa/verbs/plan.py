@@ -23,6 +23,7 @@ class Disk:
     table: pa.Table  # a listing's rows; digests of files that matter are known
     signature_of: Callable[[int], bytes]  # of a row
     strange: frozenset[str]  # paths of what no listing can hold: FIFOs, names that are not UTF-8
+    closed: frozenset[str] = frozenset()  # folders never looked into, nor removed: .git, .dsa
     ignored: Callable[[str], bool] = lambda _: False  # what --clean never removes
 
 
@@ -154,6 +155,9 @@ class _Planner:
                     self._in_the_way(path, None, is_unknown=True)
                 else:
                     self._plan.kept.append(path)
+        for path in self._disk.closed:
+            if self._blocked_file(path, files) is not None:
+                self._plan.conflicts.append(path)
 
     def _make_folder(self, folder: str) -> None:
         row = self._rows_on_disk.get(folder)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 
 import pyarrow as pa
@@ -22,15 +21,6 @@ logger = logging.getLogger(__name__)
 NameOf = Callable[[int], str]
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """`new` has a 1 for every object that must be written; the others are there."""
-
-    new: bytes
-    shared: int  # distinct objects asked about that were there before this push
-    shared_bytes: int
-
-
 class Presence:
     """Objects that the store has: those that a published revision covers, and those with a location.
 
@@ -44,31 +34,25 @@ class Presence:
         self._damaged_ids = {oid for oid, _ in objects.damaged}
         self._damaged = pa.array(sorted(self._damaged_ids), pa.binary(ID_BYTES))
         self._claimed: set[bytes] = set()  # new objects that this push writes
-        self._met: set[bytes] = set()  # objects that were there, and are counted
         self._large_sizes: set[int] | None = None
 
-    def ask(self, ids: bytes, sha256s: bytes, sizes: Sequence[int], name_of: NameOf) -> Answer:
-        """Say which of these objects (raw digests, joined) are new; each is new only once.
+    def ask(self, ids: bytes, sha256s: bytes, sizes: Sequence[int], name_of: NameOf) -> bytes:
+        """Return a 1 for each of these objects (raw digests, joined) that is new, and only once.
 
         Raises: `CollisionError` for a content that the store has another one of under the same id.
         """
         found = self._find(listing.fixed(ids, ID_BYTES))
         new = bytearray(len(sizes))
-        shared = shared_bytes = 0
         for at, size in enumerate(sizes):
             oid = ids[at * ID_BYTES : (at + 1) * ID_BYTES]
             if size < 0 or oid in self._claimed:
                 continue
             there = found.get(oid)
             check = sha256s[at * SHA256_BYTES : (at + 1) * SHA256_BYTES]
-            if there and (check in there or not self._is_lie(oid, check, size, name_of(at))):
-                if oid not in self._met:
-                    self._met.add(oid)
-                    shared, shared_bytes = shared + 1, shared_bytes + size
-            else:
+            if not there or (check not in there and self._is_lie(oid, check, size, name_of(at))):
                 self._claimed.add(oid)
                 new[at] = 1
-        return Answer(bytes(new), shared, shared_bytes)
+        return bytes(new)
 
     def new_trees(self, ids: pa.Array) -> pa.Array:
         """Return which of these trees the store lacks; a tree is trusted by its id alone."""
@@ -113,9 +97,9 @@ class Presence:
         """Whether a place of this object is recorded as damaged."""
         return oid in self._damaged_ids
 
-    def met(self, ids: pa.ChunkedArray) -> None:
-        """Note objects that were counted as there."""
-        self._met.update(pc.unique(ids).to_pylist())
+    def is_on_record(self, oid: bytes, pack: bytes) -> bool:
+        """Whether this very place of an object is recorded as damaged."""
+        return (oid, pack) in self._objects.damaged
 
     def unclaim(self, oid: bytes) -> None:
         """Take back that an object is being written."""

@@ -185,9 +185,9 @@ class _Push:
         self.totals.objects_new, self.totals.bytes_new = distinct(files.filter(pc.invert(there)))
         self.totals.objects_shared, self.totals.bytes_shared = distinct(files.filter(there))
         info = self._info(sealed, parent)
-        manifest, _ = describe(sealed, info)
+        describe(sealed, info)  # a message that is too long is refused here as well
         return self._report(
-            manifest.id, info, sealed, is_new=True, dry_run=True, store_created=store is None
+            None, info, sealed, is_new=True, dry_run=True, store_created=store is None
         )
 
     def publish(self, store: ObjectStore, *, store_created: bool) -> PushReport:
@@ -271,7 +271,7 @@ class _Push:
 
     def _report(
         self,
-        manifest: ManifestId,
+        manifest: ManifestId | None,
         info: RevisionInfo,
         sealed: Listing,
         *,
@@ -284,7 +284,7 @@ class _Push:
             store=self.url,
             dataset=self.order.dataset,
             revision=self.order.revision,
-            manifest=str(manifest),
+            manifest=str(manifest or ""),
             data=str(ObjectId(sealed.root.tree)),
             parent=f"{info.parent.dataset}@{info.parent.revision}" if info.parent else None,
             author=str(self.author),

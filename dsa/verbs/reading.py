@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from hashlib import sha1
 from pathlib import Path
 
 import pyarrow as pa
@@ -27,7 +28,14 @@ from dsa.errors import CollisionError, DamageError, DsaError
 from dsa.progress import SILENT, Progress
 from dsa.verbs.presence import Presence
 from dsa.workers.crew import Crew, Script, crew_size
-from dsa.workers.packer import BUFFER_BYTES, FinishedPack, Hashed, LargeFile, Packer
+from dsa.workers.packer import (
+    BUFFER_BYTES,
+    FinishedPack,
+    Hashed,
+    LargeFile,
+    Packer,
+    with_another_name,
+)
 from dsa.workers.signature import SIGNATURE, signature
 from dsa.worktree.scan import Folder, Scan
 from dsa.worktree.statcache import Digests
@@ -68,12 +76,11 @@ class Totals:
     healed: int = 0
     rows: LocationRows = field(default_factory=LocationRows)  # every object that was written
 
-    def share(self, presence: Presence, files: pa.Table) -> None:
-        """Count files that need no reading: the store has what the stat cache says of them."""
+    def share(self, files: pa.Table) -> None:
+        """Count what was there before: all objects of these rows but the new ones."""
         count, size = distinct(files)
-        self.objects_shared += count
-        self.bytes_shared += size
-        presence.met(files["sha1"])
+        self.objects_shared = count - self.objects_new
+        self.bytes_shared = size - self.bytes_new
 
 
 def hash_rows(
@@ -120,7 +127,8 @@ class Sink:
 
     def packs(self, finished: Iterable[FinishedPack], totals: Totals) -> None:
         """Publish finished packs."""
-        for pack in finished:
+        for made in finished:
+            pack = with_another_name(made) if self._is_spoilt(made) else made
             self.backend.publish(Path(pack.staged), layout.pack_key(ObjectId(pack.id)))
             for entry, check in zip(pack.entries, pack.sha256s, strict=True):
                 self._note(totals, entry.id.raw, entry.size, check, pack.id, entry.offset)
@@ -149,6 +157,19 @@ class Sink:
         self._pending = LocationRows()
         self._packs = 0
         self._since = time.monotonic()
+
+    def _is_spoilt(self, pack: FinishedPack) -> bool:
+        """Whether this name is that of a damaged pack: what is there is kept, and never trusted again."""
+        if any(self.presence.is_on_record(entry.id.raw, pack.id) for entry in pack.entries):
+            return True
+        digest = sha1(usedforsecurity=False)
+        try:
+            with self.backend.open(layout.pack_key(ObjectId(pack.id))) as file:
+                while piece := file.read(1 << 20):
+                    digest.update(piece)
+        except KeyError:
+            return False
+        return digest.digest() != pack.id
 
     def _is_whole(self, key: str, made: LargeFile) -> bool:
         """Whether a loose object that no location knows is what it should be: an interrupted push's."""
@@ -252,10 +273,8 @@ class _Reader:
         self.totals.files_read += len(batch.rows) - len(hashed.failed)
         if self._sink is None:
             return b""
-        answer = self._sink.presence.ask(hashed.sha1, hashed.sha256, sizes, batch.paths.__getitem__)
-        self.totals.objects_shared += answer.shared
-        self.totals.bytes_shared += answer.shared_bytes
-        return answer.new
+        name_of = batch.paths.__getitem__
+        return self._sink.presence.ask(hashed.sha1, hashed.sha256, sizes, name_of)
 
     def _large(self, batch: Batch) -> Script:
         """Hash one large file; copy it in the same read unless the store may have it."""
@@ -269,17 +288,15 @@ class _Reader:
         self.totals.files_read += 1
         if sink is None:
             return
-        answer = sink.presence.ask(made.sha1, made.sha256, [size], lambda _: path)
-        self.totals.objects_shared += answer.shared
-        self.totals.bytes_shared += answer.shared_bytes
-        if any(answer.new) and made.staged is None:
+        is_new = any(sink.presence.ask(made.sha1, made.sha256, [size], lambda _: path))
+        if is_new and made.staged is None:
             before = made
             made = yield ("large", (path, batch.signatures, True))
             if isinstance(made, str) or made.sha1 != before.sha1:
                 sink.presence.unclaim(before.sha1)
                 self._fail(batch, 0, made if isinstance(made, str) else "")
                 return
-        if any(answer.new):
+        if is_new:
             yield from self._put_large(sink, path, made, size)
         elif made.staged is not None:
             os.unlink(made.staged)
@@ -290,7 +307,7 @@ class _Reader:
         if size >= _MAX_HEALED_BYTES:
             raise DamageError(
                 f"the store's copy of {path} ({ObjectId(made.sha1)}) is damaged, and too large to be sent in a pack",
-                hint="`dsa repair` replaces it",
+                hint=f"move {layout.object_key(ObjectId(made.sha1))} out of the store, and push again",
             )
         pack = yield ("pack_alone", (made.staged, made.sha1, made.sha256))
         sink.packs([pack], self.totals)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import time
+from contextlib import ExitStack
 from hashlib import sha256
 from typing import Self
-from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -47,16 +46,17 @@ class Sending:
         self.totals = Totals()
 
     def __enter__(self) -> Self:
-        self._mark = site.Mark.begin(self._backend, *self._names)
-        self._staging = self._backend.staging() / uuid4().hex
-        self._staging.mkdir()
-        self._wait_for_gc()
+        with ExitStack() as stack:
+            self._mark = site.Mark.begin(self._backend, *self._names)
+            stack.callback(self._mark.end)
+            self._staging = stack.enter_context(site.staging(self._backend))
+            self._wait_for_gc()
+            self._stack = stack.pop_all()
         self._store.refresh()  # what was read before the mark does not count
         return self
 
     def __exit__(self, *error: object) -> None:
-        shutil.rmtree(self._staging, ignore_errors=True)
-        self._mark.end()
+        self._stack.close()
 
     def objects(self, parent: Published | None) -> Listing:
         """Send every file and tree that the store lacks; return the listing, with all places.
@@ -85,6 +85,7 @@ class Sending:
             self._check_carried(table, presence)
             sealed = listing.seal(table)
             self._send_trees(sealed, presence, sink)
+            self.totals.share(table.filter(pc.not_equal(table["mode"], FOLDER)))
         finally:
             sink.flush()  # what was sent is found again, whatever ended this push
         return Listing(self._with_places(sealed.table, covered), sealed.root)
@@ -145,7 +146,6 @@ class Sending:
             return surveyed.digests.unknown
         table = table_of(surveyed.scan, surveyed.digests)
         there = presence.is_there(table)
-        self.totals.share(presence, table.filter(there))
         missing = pc.and_(pc.invert(there), pc.not_equal(table["mode"], FOLDER))
         rows: list[int] = pc.indices_nonzero(listing.one_chunk(missing)).to_pylist()
         return rows
@@ -206,7 +206,8 @@ class Sending:
         key = layout.object_key(ObjectId.of(data))
         if not self._backend.create(key, data) and self._backend.read(key) != data:
             raise DamageError(
-                f"{key} in {self._store.url} is damaged", hint="`dsa repair` replaces it"
+                f"{key} in {self._store.url} is damaged",
+                hint="move it out of the store, and push again",
             )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from dsa.cas.trees import FOLDER, LINK
 from dsa.errors import DsaError
 from dsa.progress import SILENT, Progress
+from dsa.remotes.local import translate
 from dsa.worktree import djarchive, places, statcache
 from dsa.worktree.scan import Scan, drop, scan
 from dsa.worktree.statcache import Digests
@@ -87,14 +88,17 @@ def survey(
     Raises: `DsaError` naming everything that cannot be pushed.
     """
     progress.start("scanning")
-    found = scan(
-        folder,
-        exclude=tuple(exclude),
-        follow_links=follow_links,
-        tick=lambda count: progress.advance(files=count),
-    )
-    found.check()
-    worktree = Worktree.at(folder)
+    try:
+        found = scan(
+            folder,
+            exclude=tuple(exclude),
+            follow_links=follow_links,
+            tick=lambda count: progress.advance(files=count),
+        )
+        found.check()
+        worktree = Worktree.at(folder)
+    except OSError as error:
+        raise translate(error, str(folder)) from error
     cache = statcache_path(folder) if worktree else places.statcache(folder)
     digests = statcache.fill(cache, found)
     signatures = b"".join(folder.signatures for folder in found.folders) if digests.unknown else b""

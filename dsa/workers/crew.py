@@ -101,6 +101,8 @@ class Crew:
     def _start(self) -> None:
         ours, theirs = Pipe()
         package = str(Path(__file__).resolve().parents[2])
+        # Blocked before it starts: a ctrl-C that comes while Python itself starts is not its either.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         child = subprocess.Popen(
             # -P: the folder that the person stands in may hold files named like Python's modules.
             [sys.executable, "-P", "-c", _START.format(path=package, fd=theirs.fileno())],
@@ -108,8 +110,9 @@ class Crew:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
         )
-        theirs.close()
         self._children[ours] = child
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        theirs.close()
         ours.send((self._make, self._arguments))
 
     def _step(

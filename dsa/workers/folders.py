@@ -11,7 +11,7 @@ from contextlib import suppress
 from uuid import uuid4
 
 from dsa.errors import ConflictError
-from dsa.workers.signature import signature
+from dsa.workers.signature import is_same, signature
 
 _KEPT_OPEN = 128
 _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -80,7 +80,9 @@ class Folders:
         with suppress(FileNotFoundError):
             if (
                 expected
-                and signature(os.stat(name, dir_fd=place, follow_symlinks=False)) != expected
+                and not is_same(
+                    signature(os.stat(name, dir_fd=place, follow_symlinks=False)), expected
+                )
             ):
                 raise ConflictError(
                     f"{path} was changed while the checkout ran", hint="run it again"

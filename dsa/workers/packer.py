@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha1, sha256
 from pathlib import Path
 from uuid import uuid4
 from zlib import crc32
 
 from dsa.cas.ids import ObjectId
+from dsa.cas.layout import pack_key
 from dsa.cas.packs import (
     HEADER_BYTES,
     MAX_ENTRIES,
@@ -24,6 +25,7 @@ from dsa.cas.packs import (
     directory_bytes,
     write_header,
 )
+from dsa.errors import DsaError
 from dsa.remotes.local import translate
 from dsa.workers.signature import SIGNATURE, signature
 from dsa.workers.stream import clone, copy_hashed
@@ -302,6 +304,34 @@ class _OpenPack:
         except OSError as error:
             raise translate(error, self.path) from error
 
+
+def with_another_name(pack: FinishedPack) -> FinishedPack:
+    """Add an object of random bytes to a finished pack, so that its name becomes another one."""
+    made = _OpenPack(f"{pack.staged}-renamed")
+    left = pack.entries[-1].offset + pack.entries[-1].size
+    if not made.has_room(len(pack.entries) + 1, left + HEADER_BYTES + _SALT_BYTES):
+        made.drop()
+        raise DsaError(
+            f"the store's pack {ObjectId(pack.id)} is damaged, and too full to be sent under another name",
+            hint=f"move {pack_key(ObjectId(pack.id))} out of the store, and push again",
+        )
+    with open(pack.staged, "rb") as source:
+        while left and (piece := source.read(min(left, 1 << 20))):
+            made.append(piece, [])
+            left -= len(piece)
+    salt = os.urandom(_SALT_BYTES)
+    oid, crc = ObjectId.of(salt), crc32(salt)
+    header = bytearray(HEADER_BYTES)
+    write_header(header, 0, oid.raw, len(salt), crc)
+    entry = PackEntry(oid, made.size + HEADER_BYTES, len(salt), crc)
+    kept = list(zip(pack.entries, pack.sha256s, strict=True))
+    made.append(bytes(header) + salt, [*kept, (entry, sha256(salt).digest())])
+    os.unlink(pack.staged)
+    # Nobody needs the new object: it gets no location.
+    return replace(made.finish(), entries=pack.entries, sha256s=pack.sha256s)
+
+
+_SALT_BYTES = 16
 
 _OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # not to wait for a FIFO's writer
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 #: st_mode, size in bytes, mtime and ctime in ns, inode, device.
 SIGNATURE = struct.Struct("=IqqqQQ")
 NO_SIGNATURE = bytes(SIGNATURE.size)
+_CTIME = struct.calcsize("=Iqq")  # where it stands
 
 
 def signature(info: os.stat_result) -> bytes:
@@ -16,6 +17,14 @@ def signature(info: os.stat_result) -> bytes:
     return SIGNATURE.pack(
         info.st_mode, info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino, info.st_dev
     )
+
+
+def is_same(one: bytes, other: bytes) -> bool:
+    """Whether two signatures are of one unchanged file, its ctime apart.
+
+    A hard link made or removed elsewhere changes the ctime of all its names, not what they hold.
+    """
+    return one[:_CTIME] == other[:_CTIME] and one[_CTIME + 8 :] == other[_CTIME + 8 :]
 
 
 def changed_ns(signatures: bytes) -> Iterator[int]:

@@ -17,10 +17,10 @@ from dsa.cas.backend import Backend
 from dsa.cas.names import leaves_tree
 from dsa.cas.objects import Window
 from dsa.cas.trees import EXECUTABLE, FILE, LINK
-from dsa.errors import ConflictError, DsaError
+from dsa.errors import ConflictError, DamageError, DsaError
 from dsa.remotes.local import translate
 from dsa.workers.folders import Folders
-from dsa.workers.signature import NO_SIGNATURE, signature
+from dsa.workers.signature import NO_SIGNATURE, is_same, signature
 from dsa.workers.stream import clone, copy_hashed
 
 #: What one job reads at once from a pack.
@@ -56,9 +56,13 @@ class Written:
     signatures: list[bytes] = field(default_factory=list)  # NO_SIGNATURE: not written
     lost: list[int] = field(default_factory=list)  # positions whose bytes are missing or wrong
     refused: dict[int, str] = field(default_factory=dict)  # position -> why it was not written
+    hostile: dict[int, str] = field(default_factory=dict)  # position -> what no push would send
     copied: int = 0
     linked: int = 0
     cloned: int = 0
+
+
+_MAX_TARGET_BYTES = 4095  # more than this no system takes
 
 
 class Writer:
@@ -96,7 +100,7 @@ class Writer:
                     continue
                 done.signatures.append(self._name_it(job.folders[at], name, expected))
             except DsaError as error:
-                done.refused[at] = str(error)
+                (done.hostile if isinstance(error, DamageError) else done.refused)[at] = str(error)
                 done.signatures.append(NO_SIGNATURE)
                 with suppress(FileNotFoundError):
                     os.unlink(self._name)
@@ -155,7 +159,7 @@ class Writer:
         if mode == LINK:
             target = bytes(content)
             if b"\0" in target or leaves_tree(folder, os.fsdecode(target)):
-                raise DsaError(f"a link that leaves the tree, to {os.fsdecode(target)!r}")
+                raise DamageError(f"a link that leaves the tree, to {os.fsdecode(target)!r}")
             os.symlink(target, self._name)
             return True
         descriptor = os.open(self._name, _CREATE, _permissions(mode))
@@ -172,7 +176,11 @@ class Writer:
         path = self._backend.local_path(job.key)
         mode, wanted = job.modes[at], (job.sizes[at], job.sha256s[at])
         if mode == LINK:
-            raise DsaError(f"a link of {job.sizes[at]} bytes")
+            if job.sizes[at] > _MAX_TARGET_BYTES:
+                raise DamageError(f"a link to {job.sizes[at]} bytes")
+            content = self._content(job, at, self._span(job))
+            done.copied += content is not None
+            return content is not None and self._make(job.folders[at], mode, content)
         if path is None:
             return self._stream_from_afar(job, mode, wanted, done)
         try:
@@ -242,7 +250,7 @@ class Writer:
                 there = signature(os.stat(name, dir_fd=place, follow_symlinks=False))
             except FileNotFoundError:
                 there = b""
-            if there != expected:
+            if not is_same(there, expected):
                 raise ConflictError("it was changed while the checkout ran")
         os.rename(self._name, name, dst_dir_fd=place)
         return signature(os.stat(name, dir_fd=place, follow_symlinks=False))

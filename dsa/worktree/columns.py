@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from dsa.cas import listing
 from dsa.cas.ids import ID_BYTES, SHA256_BYTES
 from dsa.cas.trees import FOLDER
+from dsa.errors import DsaError
 from dsa.workers.signature import SIGNATURE
 from dsa.worktree.scan import Folder, Scan
 from dsa.worktree.selection import Selection
@@ -76,45 +77,56 @@ def carried_over(scanned: pa.Table, base: pa.Table, selection: Selection) -> pa.
     """Return the scanned rows, and with them what was not selected of the revision checked out.
 
     A path that was not selected but is there is taken as it is there: somebody put it there.
+    Raises: `DsaError` for a file that stands where a folder was left out.
     """
     paths = listing.paths(base)
     unselected = pa.array([not chosen for chosen in selection.mask(paths.to_pylist())], pa.bool_())
     absent = pc.invert(pc.is_in(paths, value_set=listing.paths(scanned)))
-    carried = base.filter(pc.and_(unselected, absent))
-    # A folder comes along when anything in it does, or when it is empty and was not selected.
-    missing = _missing_folders(carried, scanned)
-    kept = carried.filter(pc.not_equal(carried["mode"], FOLDER))
-    empty = carried.filter(
-        pc.and_(pc.equal(carried["mode"], FOLDER), pc.equal(carried["files"], 0))
+    carried = base.filter(pc.and_(listing.is_leaf(base), pc.and_(unselected, absent)))
+    is_folder = pc.equal(scanned["mode"], FOLDER)
+    have, files = (
+        set(listing.paths(scanned.filter(mask)).to_pylist())
+        for mask in (is_folder, pc.invert(is_folder))
     )
-    rows = pa.concat_tables([plain(table) for table in (scanned, kept, empty, missing)])
-    return in_order(rows)
+    have |= set(listing.paths(carried.filter(pc.equal(carried["mode"], FOLDER))).to_pylist())
+    # A folder comes along when anything in it does.
+    wanted = _above(pc.unique(carried["folder"].cast(pa.string())).to_pylist())
+    blocked = sorted(wanted & files)
+    if blocked:
+        raise DsaError(
+            f"{len(blocked)} files stand in the place of folders that were not selected here",
+            hint="rename them, or select those folders with `dsa checkout --only`",
+            problems=blocked,
+        )
+    rows = (scanned, carried, _folders(sorted(wanted - have)))
+    return in_order(pa.concat_tables([plain(table) for table in rows]))
 
 
-def _missing_folders(carried: pa.Table, scanned: pa.Table) -> pa.Table:
-    """Return rows for the folders above carried rows that neither table has."""
-    have = set(listing.paths(scanned.filter(pc.equal(scanned["mode"], FOLDER))).to_pylist())
-    have |= set(listing.paths(carried.filter(pc.equal(carried["files"], 0))).to_pylist())
-    leaves = carried.filter(
-        pc.or_(pc.not_equal(carried["mode"], FOLDER), pc.equal(carried["files"], 0))
-    )
-    wanted: set[str] = set()
-    for folder in pc.unique(leaves["folder"].cast(pa.string())).to_pylist():
-        while folder and folder not in wanted:
-            wanted.add(folder)
-            folder = folder.rpartition("/")[0]  # noqa: PLW2901  # walks up
-    rows = sorted(wanted - have)
-    split = [path.rpartition("/") for path in rows]
+def _above(folders: list[str]) -> set[str]:
+    """Return these folders and all that they are in, but for the root."""
+    found: set[str] = set()
+    for path in folders:
+        folder = path
+        while folder and folder not in found:
+            found.add(folder)
+            folder = folder.rpartition("/")[0]
+    return found
+
+
+def _folders(paths: list[str]) -> pa.Table:
+    """Return rows for folders."""
+    split = [path.rpartition("/") for path in paths]
+    rows = len(paths)
     table = {
         "folder": pa.array([folder for folder, _, _ in split], pa.string()).dictionary_encode(),
         "name": pa.array([name for _, _, name in split], pa.string()),
-        "mode": pa.array([FOLDER] * len(rows), pa.uint32()),
-        "size": pa.array([0] * len(rows), pa.int64()),
-        "files": pa.nulls(len(rows), pa.int64()),
-        "sha1": listing.fixed(bytes(ID_BYTES * len(rows)), ID_BYTES),
-        "sha256": listing.fixed(bytes(SHA256_BYTES * len(rows)), SHA256_BYTES),
-        "pack": pa.nulls(len(rows), pa.binary(ID_BYTES)),
-        "offset": pa.nulls(len(rows), pa.int64()),
+        "mode": pa.array([FOLDER] * rows, pa.uint32()),
+        "size": pa.array([0] * rows, pa.int64()),
+        "files": pa.nulls(rows, pa.int64()),
+        "sha1": listing.fixed(bytes(ID_BYTES * rows), ID_BYTES),
+        "sha256": listing.fixed(bytes(SHA256_BYTES * rows), SHA256_BYTES),
+        "pack": pa.nulls(rows, pa.binary(ID_BYTES)),
+        "offset": pa.nulls(rows, pa.int64()),
     }
     return pa.table(table)
 

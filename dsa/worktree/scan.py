@@ -47,6 +47,7 @@ class Scan:
     problems: list[str] = field(default_factory=list)  # what a push refuses, a line each
     strange: list[str] = field(default_factory=list)  # their paths
     left_out: Counter[str] = field(default_factory=Counter)  # reason -> number
+    closed: list[str] = field(default_factory=list)  # paths of what is never looked into
     ignored: list[str] = field(
         default_factory=list
     )  # by .dsaignore or --exclude; a folder ends in /
@@ -166,6 +167,7 @@ def _read_folder(
         name = entry.name
         if name in LEFT_OUT_FOLDERS:
             found.left_out[name] += 1
+            found.closed.append(prefix + name)
             continue
         if ignore and name == MANIFEST_NAME and not path:
             found.left_out[name] += 1

@@ -190,12 +190,15 @@ def _load(path: Path) -> dict[str, _Known]:
     """Read the cache; empty if there is none, or if it is not exactly what was written."""
     import pyarrow as pa
 
-    if not path.exists():
+    if not os.path.exists(path):
         return {}
     try:
         with pa.memory_map(os.fspath(path)) as source:
             table = pa.ipc.open_file(source).read_all()
+            table.validate(full=True)
             facts = table.schema.metadata or {}
+            if any(column.null_count for column in table.columns):
+                raise ValueError("it has empty fields")
             if facts.get(b"dsa.statcache") != _VERSION or facts.get(b"dsa.check") != _check(table):
                 raise ValueError("it was written by another release, or damaged")
             columns = [

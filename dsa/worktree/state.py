@@ -13,7 +13,7 @@ from uuid import uuid4
 from dsa.cas import strictjson
 from dsa.cas.ids import BlobId, ManifestId, ObjectId, Sha256, TreeId
 from dsa.cas.manifest import Manifest
-from dsa.errors import DamageError
+from dsa.errors import DamageError, UsageError
 from dsa.worktree.selection import Selection
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Worktree:
             return cls._decode(root, value)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, UsageError) as error:
             raise DamageError(
                 f"{path} cannot be read: {error}",
                 hint=f"move {root / FOLDER} away; the next checkout makes it anew and keeps your files",
@@ -75,7 +75,7 @@ class Worktree:
             TreeId(ObjectId.parse(value["data"])),
             Sha256.parse(value["sha256"]),
             BlobId(ObjectId.parse(value["revision.json"])),
-            Selection(tuple(value["selection"])),
+            Selection(tuple(map(str, value["selection"]))),
         )
 
     @classmethod
@@ -160,6 +160,11 @@ def keep_base(
         partial.unlink(missing_ok=True)
 
 
+def holds_state(root: Path) -> bool:
+    """Whether a checkout was ever begun here."""
+    return any((root / FOLDER / name).exists() for name in (_STATE, _BASE))
+
+
 def base_table(root: Path, manifest: ManifestId) -> pa.Table | None:
     """Return the rows of a listing that is kept here, None if there is none that can be read."""
     path = _base(root, manifest)
@@ -192,5 +197,7 @@ def _read(path: Path) -> pa.Table | None:
     try:
         return open_index(path, path.stat().st_size).read()
     except (IndexProblem, OSError) as error:
-        logger.warning("%s is not used: %s", path, error)
+        logger.warning("%s is not used, and removed: %s", path, error)
+        with suppress(OSError):
+            path.unlink()  # so that the next checkout makes it anew
         return None

@@ -10,19 +10,20 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dsa.errors import ConflictError
-from dsa.worktree.state import Worktree, make_folder
+from dsa.worktree.state import FOLDER, holds_state, make_folder
 
 
 @contextmanager
 def working_in(root: Path) -> Iterator[Path]:
     """Make and lock a folder, and give a place in it for temporary files.
 
-    A folder that was made here and in which nothing came to lie is removed again. Raises:
+    Where nothing was begun, nothing of it stays: no `.dsa`, and no folder that was made here. Raises:
     `ConflictError` where another checkout works.
     """
     made = [path for path in (root, *root.parents) if not path.exists()]
     try:
         root.mkdir(parents=True, exist_ok=True)
+        is_new = not (root / FOLDER).exists()
         own = make_folder(root)
         with (own / "lock").open("w") as lock:
             try:
@@ -38,16 +39,12 @@ def working_in(root: Path) -> Iterator[Path]:
                 yield temporary
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
-                if Worktree.at(root) is None and not _holds_files(root):
+                if is_new and not holds_state(root):
                     shutil.rmtree(own, ignore_errors=True)
     finally:
         for path in made:
             with suppress(OSError):
                 path.rmdir()  # only if it is empty
-
-
-def _holds_files(root: Path) -> bool:
-    return any(path.name != ".dsa" for path in root.iterdir())
 
 
 def fold(temporary: Path) -> Callable[[str], str] | None:
