@@ -55,6 +55,7 @@ CHECKED_OUT = CheckoutReport(
     bytes_written=12_345,
     unchanged=0,
     removed=0,
+    permissions=0,
     copied=3,
     linked=0,
     cloned=0,
