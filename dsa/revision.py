@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import ItemsView, Iterator, Mapping, ValuesView
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 #: As many files as a notebook shows of a revision.
 _SHOWN_FILES = 20
+_KEPT_FOLDERS = 16
 
 
 class File(Entry):
@@ -47,15 +48,38 @@ class Files(Mapping[str, File]):
         return _file(row)
 
     def __iter__(self) -> Iterator[str]:
-        for file in self._revision.walk():
-            if file.files is None:
-                yield file.path
+        return (file.path for file in self._walk())
 
     def __len__(self) -> int:
         return int(self._revision.info["files"])
 
+    def items(self) -> ItemsView[str, File]:
+        """Return all files with their paths, read in one go."""
+        return _Items(self)
+
+    def values(self) -> ValuesView[File]:
+        """Return all files, read in one go."""
+        return _Values(self)
+
     def __repr__(self) -> str:
         return f"<{len(self)} files of {self._revision}>"
+
+    def _walk(self) -> Iterator[File]:
+        return (file for file in self._revision.walk() if file.files is None)
+
+
+class _Items(ItemsView[str, File]):
+    _mapping: Files
+
+    def __iter__(self) -> Iterator[tuple[str, File]]:
+        return ((file.path, file) for file in self._mapping._walk())
+
+
+class _Values(ValuesView[File]):
+    _mapping: Files
+
+    def __iter__(self) -> Iterator[File]:
+        return self._mapping._walk()
 
 
 class Revision:
@@ -68,6 +92,7 @@ class Revision:
         self._store = store
         self.dataset = dataset
         self.revision = revision
+        self._folders: dict[str, pa.Table] = {}
 
     @cached_property
     def _published(self) -> Published:
@@ -211,11 +236,20 @@ class Revision:
             shared_bytes=shared and shared[1],
         )
 
+    def _folder(self, path: str) -> pa.Table:
+        """Return a folder's rows; those of the last few folders are kept, they never change."""
+        rows = self._folders.get(path)
+        if rows is None:
+            if len(self._folders) == _KEPT_FOLDERS:
+                self._folders.pop(next(iter(self._folders)))
+            rows = self._folders[path] = self._store.indexes.folder(self._published, path)
+        return rows
+
     def _row(self, path: str) -> dict[str, Any]:
         """Return the row of a path; `NotFoundError` if there is none."""
         cleaned = _clean(path)
         folder, _, name = cleaned.rpartition("/")
-        rows = self._store.indexes.folder(self._published, folder)
+        rows = self._folder(folder)
         import pyarrow.compute as pc
 
         found = rows.filter(pc.equal(rows["name"], name)).to_pylist() if cleaned else []

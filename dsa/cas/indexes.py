@@ -50,14 +50,19 @@ class Indexes:
                 )
                 return Listing(opened.read(), root)
             proven = index.prove(opened, published.manifest, info)
-            if verdict is not None:
-                with suppress(OSError):
-                    verdict.parent.mkdir(parents=True, exist_ok=True)
-                    verdict.touch()
+            self.trust(data, published)
             return proven
         except IndexProblem as error:
             logger.warning("the index of %s is not used: %s", published, error)
             return self._anew(published)
+
+    def trust(self, data: bytes, published: Published) -> None:
+        """Remember that the bytes of an index are proven: this client made them itself."""
+        verdict = self._verdict(data, published)
+        if verdict is not None:
+            with suppress(OSError):
+                verdict.parent.mkdir(parents=True, exist_ok=True)
+                verdict.touch()
 
     def folder(self, published: Published, path: str) -> pa.Table:
         """Return the rows of one folder ("" is the root), proven along the way from the manifest.

@@ -8,6 +8,7 @@ it. docs/format.md, "Index".
 from __future__ import annotations
 
 import hashlib
+from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -298,6 +299,11 @@ def fixed(data: bytes | memoryview, width: int) -> pa.FixedSizeBinaryArray:
     return pa.FixedSizeBinaryArray.from_buffers(
         pa.binary(width), len(data) // width, [None, pa.py_buffer(data)]
     )
+
+
+def numbers(values: array[int], kind: pa.DataType) -> pa.Array:
+    """Return numbers as a column of the type that has their width."""
+    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)])
 
 
 def raw(column: pa.Array | pa.ChunkedArray) -> memoryview:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from hashlib import sha1
 from pathlib import Path
 from uuid import uuid4
@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from dsa.cas import layout, listing
 from dsa.cas.backend import Backend
 from dsa.cas.ids import ID_BYTES, SHA256_BYTES, ObjectId
+from dsa.cas.packs import Directory
 from dsa.cas.parquet import SafeParquet, in_memory, one_line
 from dsa.errors import DamageError
 
@@ -34,40 +35,61 @@ MAX_PART_BYTES = 2**31 - 1
 _ROW_GROUP = 65_536
 
 
-@dataclass(slots=True)
 class LocationRows:
     """Rows on their way into a part: columns that grow, raw digests joined."""
 
-    ids: bytearray = field(default_factory=bytearray)
-    sizes: list[int] = field(default_factory=list)
-    sha256s: bytearray = field(default_factory=bytearray)
-    packs: list[bytes | None] = field(default_factory=list)  # raw id; None: loose
-    offsets: list[int | None] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.ids = bytearray()
+        self.sha256s = bytearray()
+        self._sizes = array("q")
+        self._packs = bytearray()
+        self._is_packed = bytearray()  # a byte a row
+        self._offsets = array("q")
+        self._has_offset = bytearray()
 
     def __len__(self) -> int:
-        return len(self.sizes)
+        return len(self._sizes)
 
     def add(
         self, oid: bytes, size: int, sha256: bytes, pack: bytes | None, offset: int | None
     ) -> None:
-        """Add one object by its raw digests; `size` in bytes."""
+        """Add one object by its raw digests; `size` in bytes; pack and offset None: loose."""
         self.ids += oid
-        self.sizes.append(size)
         self.sha256s += sha256
-        self.packs.append(pack)
-        self.offsets.append(offset)
+        self._sizes.append(size)
+        self._packs += pack or bytes(ID_BYTES)
+        self._is_packed.append(pack is not None)
+        self._offsets.append(offset or 0)
+        self._has_offset.append(offset is not None)
+
+    def add_pack(self, pack: bytes, entries: Directory, sha256s: bytes) -> None:
+        """Add all objects of a pack; `sha256s` are raw and joined."""
+        count = len(entries)
+        self.ids += entries.ids
+        self.sha256s += sha256s
+        self._sizes.extend(entries.sizes.tolist())
+        self._packs += pack * count
+        self._is_packed += b"\1" * count
+        self._offsets.extend(entries.offsets)
+        self._has_offset += b"\1" * count
 
     def table(self) -> pa.Table:
         """Return the rows as a table, sorted by id."""
         columns = [
             listing.fixed(bytes(self.ids), ID_BYTES),
-            pa.array(self.sizes, pa.int64()),
+            listing.numbers(self._sizes, pa.int64()),
             listing.fixed(bytes(self.sha256s), SHA256_BYTES),
-            pa.array(self.packs, pa.binary(ID_BYTES)),
-            pa.array(self.offsets, pa.int64()),
+            _where(self._is_packed, listing.fixed(bytes(self._packs), ID_BYTES)),
+            _where(self._has_offset, listing.numbers(self._offsets, pa.int64())),
         ]
         table = pa.Table.from_arrays(columns, schema=SCHEMA)
         return table.take(pc.sort_indices(columns[0]))
+
+
+def _where(flags: bytearray, values: pa.Array) -> pa.Array:
+    """Return the values whose flag is set, null for the others."""
+    wanted = pc.cast(listing.numbers(array("B", flags), pa.uint8()), pa.bool_())
+    return pc.if_else(wanted, values, pa.scalar(None, values.type))
 
 
 def write_part(backend: Backend, table: pa.Table) -> ObjectId:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -49,19 +49,6 @@ def write_header(buffer: bytearray | memoryview, at: int, oid: bytes, size: int,
     )  # fmt: skip
 
 
-def directory_bytes(entries: Sequence[PackEntry], at: int) -> bytes:
-    """Return the directory and the end record of a pack whose entries end at byte `at`."""
-    records = b"".join(
-        _CENTRAL.pack(
-            b"PK\x01\x02", _VERSION, _VERSION, 0, 0, 0, _DOS_DATE, entry.crc, entry.size, entry.size,
-            _NAME_BYTES, 0, 0, 0, 0, 0, entry.offset - HEADER_BYTES, str(entry.id).encode(),
-        )
-        for entry in entries
-    )  # fmt: skip
-    count = len(entries)
-    return records + _END.pack(b"PK\x05\x06", 0, 0, count, count, len(records), at, 0)
-
-
 def bytes_with_directory(at: int, entries: int) -> int:
     """Return how large a pack of so many entries that end at byte `at` is in the end."""
     return at + entries * _RECORD_BYTES + _END_BYTES
@@ -91,6 +78,26 @@ class Directory:
     def end(self) -> int:
         """Where the last object ends, and the directory begins."""
         return self.offsets[-1] + self.sizes[-1] if self.offsets else 0
+
+
+def directory_of(ids: bytes, sizes: array[int], crcs: array[int]) -> Directory:
+    """Return the directory of a pack whose entries these are, one behind the other."""
+    begins = accumulate((HEADER_BYTES + size for size in sizes), initial=HEADER_BYTES)
+    return Directory(ids, list(begins)[:-1], sizes, crcs)
+
+
+def directory_bytes(entries: Directory) -> bytes:
+    """Return the directory and the end record of a pack."""
+    like = (b"PK\x01\x02", _VERSION, _VERSION, 0, 0, 0, _DOS_DATE)
+    digits = entries.ids.hex().encode()
+    names = (digits[at : at + _NAME_BYTES] for at in range(0, len(digits), _NAME_BYTES))
+    columns = zip(entries.crcs, entries.sizes, entries.offsets, names, strict=True)
+    records = b"".join(
+        _CENTRAL.pack(*like, crc, size, size, _NAME_BYTES, 0, 0, 0, 0, 0, at - HEADER_BYTES, name)
+        for crc, size, at, name in columns
+    )
+    count = len(entries)
+    return records + _END.pack(b"PK\x05\x06", 0, 0, count, count, len(records), entries.end, 0)
 
 
 def read_directory(read: Callable[[int, int], bytes], size: int) -> Directory:

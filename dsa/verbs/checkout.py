@@ -305,7 +305,7 @@ class _Checkout:
         """Look for an object's right bytes wherever else they may lie."""
         oid = ObjectId(self.target["sha1"][job.rows[at]].as_py())
         is_there = False
-        for span in self.store.objects.spans(Wanted(oid, job.sizes[at], job.sha256s[at])):
+        for span in self.store.objects.spans(Wanted(oid, job.sizes[at], job.sha256(at))):
             is_there = True
             if (span.key, span.start) != (job.key, job.offsets[at]):
                 again = jobs.elsewhere(job, at, span)

@@ -3,59 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dsa.cas import layout
-from dsa.cas.ids import ObjectId
+from dsa.cas import layout, listing
+from dsa.cas.ids import SHA256_BYTES, ObjectId
 from dsa.cas.objects import Span
 from dsa.workers.writer import SPAN_BYTES, Job
 
 _JOB_ROWS = 2_048
 _GAP_BYTES = 64 * 1024  # read over rather than read twice
 _ALONE_BYTES = 1024 * 1024  # from here on a packed file is streamed, like a loose one
-_COLUMNS = ["row", "folder", "name", "mode", "size", "sha1", "sha256", "pack", "offset"]
+_CHUNK_ROWS = 65_536  # of which Python objects are made at once
+
+#: The signature of what a row's file replaces: empty for nothing, None where nothing can be there.
+Expected = Callable[[int], bytes | None]
 
 
-class _Row(NamedTuple):
-    row: int
-    folder: str
-    name: str
-    mode: int
-    size: int
-    sha1: bytes
-    sha256: bytes
-    pack: bytes | None
-    offset: int | None
-
-    @property
-    def start(self) -> int:
-        return 0 if self.pack is None else self.offset or 0
-
-
-def cut(
-    target: pa.Table, write: pa.Array, expected: Callable[[int], bytes | None]
-) -> Iterator[Job]:
-    """Yield jobs for the rows `write` of a listing: large files one by one, then spans of packs.
-
-    `expected(row)` is the signature of what a row's file replaces, as `Job` has it.
-    """
+def cut(target: pa.Table, write: pa.Array, expected: Expected) -> Iterator[Job]:
+    """Yield jobs for the rows `write` of a listing: large files one by one, then spans of packs."""
     rows = target.take(write).append_column("row", write.cast(pa.int64()))
-    rows = rows.set_column(0, "folder", rows["folder"].cast(pa.string())).select(_COLUMNS)
-    alone = pc.or_(pc.is_null(rows["pack"]), pc.greater_equal(rows["size"], _ALONE_BYTES))
-    for row in _rows(rows.filter(alone)):
-        yield _job([row], expected)
-    packed = rows.filter(pc.invert(alone)).sort_by([("pack", "ascending"), ("offset", "ascending")])
-    pending: list[_Row] = []
-    for row in _rows(packed):
-        if pending and not _lies_beside(pending, row):
-            yield _job(pending, expected)
-            pending = []
-        pending.append(row)
-    if pending:
-        yield _job(pending, expected)
+    is_alone = pc.or_(pc.is_null(rows["pack"]), pc.greater_equal(rows["size"], _ALONE_BYTES))
+    for chunk in _chunks(rows.filter(is_alone)):
+        for at in range(len(chunk.rows)):
+            yield chunk.job(at, at + 1, expected, is_large=True)
+    packed = rows.filter(pc.invert(is_alone))
+    order = pc.sort_indices(packed, sort_keys=[("pack", "ascending"), ("offset", "ascending")])
+    for chunk in _chunks(packed.take(order)):
+        start = 0
+        for at in range(1, len(chunk.rows) + 1):
+            if at == len(chunk.rows) or not chunk.lies_beside(start, at):
+                yield chunk.job(start, at, expected, is_large=False)
+                start = at
 
 
 def elsewhere(job: Job, at: int, span: Span) -> Job:
@@ -71,44 +51,67 @@ def elsewhere(job: Job, at: int, span: Span) -> Job:
         modes=[job.modes[at]],
         offsets=[span.start],
         sizes=[job.sizes[at]],
-        sha256s=[job.sha256s[at]],
+        sha256s=job.sha256(at),
         expected=[job.expected[at]],
     )
 
 
-def _rows(table: pa.Table) -> Iterator[_Row]:
-    for batch in table.to_batches(max_chunksize=16_384):
-        yield from map(_Row, *(column.to_pylist() for column in batch.columns))
+class _Chunk:
+    """Some rows as lists that run side by side; digests stay joined."""
+
+    def __init__(self, table: pa.Table) -> None:
+        folders = listing.one_chunk(table["folder"])
+        names = folders.dictionary.to_pylist()
+        self.rows: list[int] = table["row"].to_pylist()
+        self.folders: list[str] = [names[number] for number in folders.indices.to_pylist()]
+        self.names: list[str] = table["name"].to_pylist()
+        self.modes: list[int] = table["mode"].to_pylist()
+        self.sizes: list[int] = table["size"].to_pylist()
+        self.sha1 = table["sha1"]
+        self.sha256s = listing.raw(table["sha256"])
+        packs = listing.one_chunk(table["pack"]).dictionary_encode()
+        self.pack_names: list[bytes] = packs.dictionary.to_pylist()
+        self.packs: list[int | None] = packs.indices.to_pylist()  # None: loose
+        self.offsets: list[int] = [
+            0 if pack is None else offset or 0
+            for pack, offset in zip(self.packs, table["offset"].to_pylist(), strict=True)
+        ]
+
+    def lies_beside(self, start: int, at: int) -> bool:
+        """Whether a row's bytes belong to the span of those from `start` up to it."""
+        return (
+            self.packs[at] == self.packs[start]
+            and self.offsets[at] + self.sizes[at] - self.offsets[start] <= SPAN_BYTES
+            and self.offsets[at] - self.offsets[at - 1] - self.sizes[at - 1] <= _GAP_BYTES
+            and at - start < _JOB_ROWS
+        )
+
+    def job(self, start: int, stop: int, expected: Expected, *, is_large: bool) -> Job:
+        """Return the job for the rows `start` to `stop`."""
+        pack = self.packs[start]
+        if pack is None:
+            key = layout.object_key(ObjectId(self.sha1[start].as_py()))
+        else:
+            key = layout.pack_key(ObjectId(self.pack_names[pack]))
+        rows = slice(start, stop)
+        offsets, sizes = self.offsets[rows], self.sizes[rows]
+        end = max(offset + size for offset, size in zip(offsets, sizes, strict=True))
+        return Job(
+            key=key,
+            start=offsets[0],
+            size=end - offsets[0],
+            is_large=is_large,
+            rows=self.rows[rows],
+            folders=self.folders[rows],
+            names=self.names[rows],
+            modes=self.modes[rows],
+            offsets=offsets,
+            sizes=sizes,
+            sha256s=bytes(self.sha256s[start * SHA256_BYTES : stop * SHA256_BYTES]),
+            expected=[expected(row) for row in self.rows[rows]],
+        )
 
 
-def _lies_beside(pending: list[_Row], row: _Row) -> bool:
-    """Whether a row's bytes belong to the span of those before it."""
-    first, last = pending[0], pending[-1]
-    return (
-        row.pack == first.pack
-        and row.start + row.size - first.start <= SPAN_BYTES
-        and row.start - (last.start + last.size) <= _GAP_BYTES
-        and len(pending) < _JOB_ROWS
-    )
-
-
-def _job(rows: list[_Row], expected: Callable[[int], bytes | None]) -> Job:
-    first = rows[0]
-    if first.pack is None:
-        key = layout.object_key(ObjectId(first.sha1))
-    else:
-        key = layout.pack_key(ObjectId(first.pack))
-    return Job(
-        key=key,
-        start=first.start,
-        size=max(row.start + row.size for row in rows) - first.start,
-        is_large=first.pack is None or first.size >= _ALONE_BYTES,
-        rows=[row.row for row in rows],
-        folders=[row.folder for row in rows],
-        names=[row.name for row in rows],
-        modes=[row.mode for row in rows],
-        offsets=[row.start for row in rows],
-        sizes=[row.size for row in rows],
-        sha256s=[row.sha256 for row in rows],
-        expected=[expected(row.row) for row in rows],
-    )
+def _chunks(table: pa.Table) -> Iterator[_Chunk]:
+    for start in range(0, len(table), _CHUNK_ROWS):
+        yield _Chunk(table.slice(start, _CHUNK_ROWS).combine_chunks())

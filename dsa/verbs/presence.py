@@ -41,7 +41,7 @@ class Presence:
 
         Raises: `CollisionError` for a content that the store has another one of under the same id.
         """
-        found = self._find(listing.fixed(ids, ID_BYTES))
+        found = self._find(listing.fixed(ids, ID_BYTES)) if self._may_know_any() else {}
         new = bytearray(len(sizes))
         for at, size in enumerate(sizes):
             oid = ids[at * ID_BYTES : (at + 1) * ID_BYTES]
@@ -104,6 +104,10 @@ class Presence:
     def unclaim(self, oid: bytes) -> None:
         """Take back that an object is being written."""
         self._claimed.discard(oid)
+
+    def _may_know_any(self) -> bool:
+        """Whether the store holds anything at all."""
+        return bool(self._covered) or any(len(part) for _, part in self._objects.locations.parts())
 
     def _find(self, ids: pa.Array) -> dict[bytes, set[bytes]]:
         """Return the SHA-256s known of each of these ids."""

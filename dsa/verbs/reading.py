@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from dsa.cas import layout, listing
 from dsa.cas.backend import Backend
-from dsa.cas.ids import ID_BYTES, SHA256_BYTES, ObjectId
+from dsa.cas.ids import ID_BYTES, ObjectId
 from dsa.cas.locations import LocationRows, write_part
 from dsa.cas.packs import HEADER_BYTES
 from dsa.cas.trees import EXECUTABLE, FILE, FOLDER, LINK
@@ -130,8 +130,11 @@ class Sink:
         for made in finished:
             pack = with_another_name(made) if self._is_spoilt(made) else made
             self.backend.publish(Path(pack.staged), layout.pack_key(ObjectId(pack.id)))
-            for entry, check in zip(pack.entries, pack.sha256s, strict=True):
-                self._note(totals, entry.id.raw, entry.size, check, pack.id, entry.offset)
+            for rows in (self._pending, totals.rows):
+                rows.add_pack(pack.id, pack.entries, pack.sha256s)
+            totals.objects_new += len(pack.entries)
+            totals.bytes_new += sum(pack.entries.sizes)
+            totals.healed += sum(map(self.presence.is_damaged, _ids(pack)))
             self._packs += 1
         late = time.monotonic() - self._since >= _PART_EVERY_SECONDS
         if self._packs >= _PART_EVERY_PACKS or (late and len(self._pending)):
@@ -145,7 +148,11 @@ class Sink:
         if there is not None and not self._is_whole(key, made):
             return False
         self.backend.publish(Path(made.staged), key)
-        self._note(totals, made.sha1, size, made.sha256, None, None)
+        for rows in (self._pending, totals.rows):
+            rows.add(made.sha1, size, made.sha256, None, None)
+        totals.objects_new += 1
+        totals.bytes_new += size
+        totals.healed += self.presence.is_damaged(made.sha1)
         return True
 
     def flush(self) -> None:
@@ -160,7 +167,7 @@ class Sink:
 
     def _is_spoilt(self, pack: FinishedPack) -> bool:
         """Whether this name is that of a damaged pack: what is there is kept, and never trusted again."""
-        if any(self.presence.is_on_record(entry.id.raw, pack.id) for entry in pack.entries):
+        if any(self.presence.is_on_record(oid, pack.id) for oid in _ids(pack)):
             return True
         digest = sha1(usedforsecurity=False)
         try:
@@ -181,20 +188,10 @@ class Sink:
                 digest.update(piece)
         return digest.digest() == made.sha256
 
-    def _note(
-        self,
-        totals: Totals,
-        oid: bytes,
-        size: int,
-        check: bytes,
-        pack: bytes | None,
-        offset: int | None,
-    ) -> None:
-        for rows in (self._pending, totals.rows):
-            rows.add(oid, size, check, pack, offset)
-        totals.objects_new += 1
-        totals.bytes_new += size
-        totals.healed += self.presence.is_damaged(oid)
+
+def _ids(pack: FinishedPack) -> Iterator[bytes]:
+    ids = pack.entries.ids
+    return (ids[at : at + ID_BYTES] for at in range(0, len(ids), ID_BYTES))
 
 
 class _Reader:
@@ -264,12 +261,12 @@ class _Reader:
         for number, reason in hashed.failed.items():
             self._fail(batch, number, reason)
         sizes = [-1 if number in hashed.failed else size for number, size in enumerate(batch.sizes)]
-        for number, row in enumerate(batch.rows):
-            if sizes[number] >= 0:
-                sha1 = hashed.sha1[number * ID_BYTES : (number + 1) * ID_BYTES]
-                self._digests.set(
-                    row, sha1, hashed.sha256[number * SHA256_BYTES : (number + 1) * SHA256_BYTES]
-                )
+        if hashed.failed or batch.rows[-1] - batch.rows[0] >= len(batch.rows):
+            for number, row in enumerate(batch.rows):
+                if sizes[number] >= 0:
+                    self._digests.set(row, *hashed.of(number))
+        else:
+            self._digests.set(batch.rows[0], hashed.sha1, hashed.sha256)
         self.totals.files_read += len(batch.rows) - len(hashed.failed)
         if self._sink is None:
             return b""

@@ -97,9 +97,12 @@ class Sending:
             self._put_loose(data)
         staged = self._staging / "index"
         write_index(staged, sealed, manifest, revision_json)
+        data = staged.read_bytes()
         self._backend.publish(staged, layout.index_key(manifest.id))
         self._backend.flush()
-        return Published(info.dataset, info.revision, manifest.id, manifest, info, revision_json)
+        made = Published(info.dataset, info.revision, manifest.id, manifest, info, revision_json)
+        self._store.indexes.trust(data, made)
+        return made
 
     def ref(self, published: Published) -> None:
         """Publish: from here on readers see the revision."""

@@ -36,8 +36,8 @@ def cores() -> int:
 
 
 #: Below this much work starting a process costs more than it saves.
-_PAYS_FILES = 2_000
-_PAYS_BYTES = 64 * 1024 * 1024
+_PAYS_FILES = 8_000
+_PAYS_BYTES = 128 * 1024 * 1024
 
 
 def crew_size(files: int, size_bytes: int) -> int:

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import errno
 import os
+from array import array
 from dataclasses import dataclass, replace
 from hashlib import sha1, sha256
 from pathlib import Path
 from uuid import uuid4
 from zlib import crc32
 
-from dsa.cas.ids import ObjectId
+from dsa.cas.ids import ID_BYTES, SHA256_BYTES, ObjectId
 from dsa.cas.layout import pack_key
 from dsa.cas.packs import (
     HEADER_BYTES,
     MAX_ENTRIES,
     TARGET_BYTES,
-    PackEntry,
+    Directory,
     bytes_with_directory,
     directory_bytes,
+    directory_of,
     write_header,
 )
 from dsa.errors import DsaError
@@ -42,15 +44,22 @@ class Hashed:
     sha256: bytes
     failed: dict[int, str]  # position in the batch -> why; "" where it changed while it was read
 
+    def of(self, number: int) -> tuple[bytes, bytes]:
+        """Return both digests of one file."""
+        return (
+            self.sha1[number * ID_BYTES : (number + 1) * ID_BYTES],
+            self.sha256[number * SHA256_BYTES : (number + 1) * SHA256_BYTES],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class FinishedPack:
-    """A pack that waits in the staging folder to be published."""
+    """A pack that waits in the staging folder to be published; columns, for it has thousands."""
 
     staged: str
     id: bytes
-    entries: list[PackEntry]
-    sha256s: list[bytes]
+    entries: Directory
+    sha256s: bytes  # raw, joined
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,27 +118,24 @@ class Packer:
     def keep(self, new: bytes) -> list[FinishedPack]:
         """Put those files of the last batch into the pack for which `new` has a 1; return full packs."""
         view = memoryview(self._buffer)
-        kept: list[tuple[PackEntry, bytes]] = []
+        kept = _Entries()
         finished: list[FinishedPack] = []
         begin = at = 0  # what is to be written next lies in the buffer from `begin` to `at`
         for (start, size, oid, check), wanted in zip(self._batch, new, strict=True):
             if not wanted or size < 0:
                 continue
-            pack = self._open_pack()
-            if not pack.has_room(len(kept) + 1, at - begin + HEADER_BYTES + size):
-                pack.append(view[begin:at], kept)
+            if not self._open_pack().has_room(len(kept) + 1, at - begin + HEADER_BYTES + size):
+                self._open_pack().append(view[begin:at], kept)
                 finished.append(self._finish())
-                kept, begin = [], at
-                pack = self._open_pack()
+                kept, begin = _Entries(), at
             content = view[start : start + size]
             crc = crc32(content)
             if at + HEADER_BYTES != start:  # something before it was not new: close the gap
                 view[at + HEADER_BYTES : at + HEADER_BYTES + size] = content
             write_header(view, at, oid, size, crc)
-            entry = PackEntry(ObjectId(oid), pack.size + at - begin + HEADER_BYTES, size, crc)
-            kept.append((entry, check))
+            kept.add(oid, size, crc, check)
             at += HEADER_BYTES + size
-        if kept:
+        if len(kept):
             self._open_pack().append(view[begin:at], kept)
         if self._pack and self._pack.size >= TARGET_BYTES:
             finished.append(self._finish())
@@ -142,13 +148,9 @@ class Packer:
         for oid, check, content in objects:
             if not self._open_pack().has_room(1, HEADER_BYTES + len(content)):
                 finished.append(self._finish())
-            pack = self._open_pack()
-            crc = crc32(content)
-            header = bytearray(HEADER_BYTES)
-            write_header(header, 0, oid, len(content), crc)
-            entry = PackEntry(ObjectId(oid), pack.size + HEADER_BYTES, len(content), crc)
-            pack.append(bytes(header) + content, [(entry, check)])
-            if pack.size >= TARGET_BYTES:
+            header, entry = _entry(oid, check, len(content), crc32(content))
+            self._open_pack().append(header + content, entry)
+            if self._open_pack().size >= TARGET_BYTES:
                 finished.append(self._finish())
         return finished
 
@@ -198,12 +200,10 @@ class Packer:
             while piece := content.read(1 << 20):
                 crc = crc32(piece, crc)
         pack = _OpenPack(os.path.join(self._staging, uuid4().hex))
-        header = bytearray(HEADER_BYTES)
-        write_header(header, 0, oid, size, crc)
-        pack.append(header, [(PackEntry(ObjectId(oid), HEADER_BYTES, size, crc), check)])
+        pack.append(*_entry(oid, check, size, crc))
         with open(staged, "rb") as content:
             while piece := content.read(1 << 20):
-                pack.append(piece, [])
+                pack.append(piece)
         os.unlink(staged)
         return pack.finish()
 
@@ -258,6 +258,39 @@ class Packer:
         return pack.finish()
 
 
+class _Entries:
+    """Entries of a pack on their way into it: columns that grow."""
+
+    def __init__(self) -> None:
+        self.ids = bytearray()
+        self.sizes = array("I")
+        self.crcs = array("I")
+        self.sha256s = bytearray()
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def add(self, oid: bytes, size: int, crc: int, check: bytes) -> None:
+        self.ids += oid
+        self.sizes.append(size)
+        self.crcs.append(crc)
+        self.sha256s += check
+
+    def extend(self, more: _Entries) -> None:
+        self.ids += more.ids
+        self.sizes.extend(more.sizes)
+        self.crcs.extend(more.crcs)
+        self.sha256s += more.sha256s
+
+
+def _entry(oid: bytes, check: bytes, size: int, crc: int) -> tuple[bytes, _Entries]:
+    """Return the local header of one object, and its entry."""
+    header, entry = bytearray(HEADER_BYTES), _Entries()
+    write_header(header, 0, oid, size, crc)
+    entry.add(oid, size, crc, check)
+    return bytes(header), entry
+
+
 class _OpenPack:
     """A pack that grows in a file of the staging folder."""
 
@@ -265,37 +298,36 @@ class _OpenPack:
         self.path = path
         self.size = 0
         self._digest = sha1(usedforsecurity=False)
-        self._entries: list[PackEntry] = []
-        self._sha256s: list[bytes] = []
+        self._entries = _Entries()
         self._file = Path(path).open("xb", buffering=0)  # noqa: SIM115  # finish and drop close it
 
     def has_room(self, entries: int, size: int) -> bool:
         count = len(self._entries) + entries
         return count <= MAX_ENTRIES and bytes_with_directory(self.size + size, count) < 2**31
 
-    def append(
-        self, data: bytes | bytearray | memoryview, entries: list[tuple[PackEntry, bytes]]
-    ) -> None:
+    def append(self, data: bytes | memoryview, entries: _Entries | None = None) -> None:
+        """Write what comes next, and note the entries that begin in it."""
         self._write(data)
         self.size += len(data)
-        for entry, check in entries:
-            self._entries.append(entry)
-            self._sha256s.append(check)
+        if entries is not None:
+            self._entries.extend(entries)
 
     def finish(self) -> FinishedPack:
-        self._write(directory_bytes(self._entries, self.size))
+        made = self._entries
+        directory = directory_of(bytes(made.ids), made.sizes, made.crcs)
+        self._write(directory_bytes(directory))
         try:
             os.fsync(self._file.fileno())
         except OSError as error:
             raise translate(error, self.path) from error
         self._file.close()
-        return FinishedPack(self.path, self._digest.digest(), self._entries, self._sha256s)
+        return FinishedPack(self.path, self._digest.digest(), directory, bytes(made.sha256s))
 
     def drop(self) -> None:
         self._file.close()
         Path(self.path).unlink(missing_ok=True)
 
-    def _write(self, data: bytes | bytearray | memoryview) -> None:
+    def _write(self, data: bytes | memoryview) -> None:
         self._digest.update(data)
         view = memoryview(data)
         try:
@@ -308,7 +340,7 @@ class _OpenPack:
 def with_another_name(pack: FinishedPack) -> FinishedPack:
     """Add an object of random bytes to a finished pack, so that its name becomes another one."""
     made = _OpenPack(f"{pack.staged}-renamed")
-    left = pack.entries[-1].offset + pack.entries[-1].size
+    left = pack.entries.end
     if not made.has_room(len(pack.entries) + 1, left + HEADER_BYTES + _SALT_BYTES):
         made.drop()
         raise DsaError(
@@ -317,15 +349,17 @@ def with_another_name(pack: FinishedPack) -> FinishedPack:
         )
     with open(pack.staged, "rb") as source:
         while left and (piece := source.read(min(left, 1 << 20))):
-            made.append(piece, [])
+            made.append(piece)
             left -= len(piece)
+    kept = _Entries()
+    kept.ids += pack.entries.ids
+    kept.sizes.extend(pack.entries.sizes)
+    kept.crcs.extend(pack.entries.crcs)
+    kept.sha256s += pack.sha256s
     salt = os.urandom(_SALT_BYTES)
-    oid, crc = ObjectId.of(salt), crc32(salt)
-    header = bytearray(HEADER_BYTES)
-    write_header(header, 0, oid.raw, len(salt), crc)
-    entry = PackEntry(oid, made.size + HEADER_BYTES, len(salt), crc)
-    kept = list(zip(pack.entries, pack.sha256s, strict=True))
-    made.append(bytes(header) + salt, [*kept, (entry, sha256(salt).digest())])
+    header, entry = _entry(ObjectId.of(salt).raw, sha256(salt).digest(), len(salt), crc32(salt))
+    kept.extend(entry)
+    made.append(header + salt, kept)
     os.unlink(pack.staged)
     # Nobody needs the new object: it gets no location.
     return replace(made.finish(), entries=pack.entries, sha256s=pack.sha256s)

@@ -14,6 +14,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from dsa.cas.backend import Backend
+from dsa.cas.ids import SHA256_BYTES
 from dsa.cas.names import leaves_tree
 from dsa.cas.objects import Window
 from dsa.cas.trees import EXECUTABLE, FILE, LINK
@@ -45,8 +46,12 @@ class Job:
     modes: list[int]
     offsets: list[int]  # in the file at `key`
     sizes: list[int]
-    sha256s: list[bytes]
+    sha256s: bytes  # raw, joined
     expected: list[bytes | None]
+
+    def sha256(self, at: int) -> bytes:
+        """Return the SHA-256 that one of the files must have."""
+        return self.sha256s[at * SHA256_BYTES : (at + 1) * SHA256_BYTES]
 
 
 @dataclass(slots=True)
@@ -150,7 +155,7 @@ class Writer:
             return None
         begin = job.offsets[at] - job.start
         content = span[begin : begin + job.sizes[at]]
-        if len(content) != job.sizes[at] or sha256(content).digest() != job.sha256s[at]:
+        if len(content) != job.sizes[at] or sha256(content).digest() != job.sha256(at):
             return None
         return content
 
@@ -174,7 +179,7 @@ class Writer:
     def _stream(self, job: Job, at: int, done: Written) -> bool:
         """Link, clone or copy a large file to the temporary name; False if its bytes are wrong."""
         path = self._backend.local_path(job.key)
-        mode, wanted = job.modes[at], (job.sizes[at], job.sha256s[at])
+        mode, wanted = job.modes[at], (job.sizes[at], job.sha256(at))
         if mode == LINK:
             if job.sizes[at] > _MAX_TARGET_BYTES:
                 raise DamageError(f"a link to {job.sizes[at]} bytes")

@@ -34,12 +34,12 @@ def table_of(scan: Scan, digests: Digests) -> pa.Table:
     names.append(pa.array(pending, pa.string()))
     rows = len(modes)
     dictionary = pa.array([folder.path for folder in scan.folders], pa.string())
-    folders = pa.DictionaryArray.from_arrays(_numbers(indices, pa.int32()), dictionary)
+    folders = pa.DictionaryArray.from_arrays(listing.numbers(indices, pa.int32()), dictionary)
     columns = [
         folders,
         pa.concat_arrays(names),
-        _numbers(modes, pa.uint32()),
-        _numbers(sizes, pa.int64()),
+        listing.numbers(modes, pa.uint32()),
+        listing.numbers(sizes, pa.int64()),
         pa.nulls(rows, pa.int64()),
         listing.fixed(bytes(digests.sha1), ID_BYTES),
         listing.fixed(bytes(digests.sha256), SHA256_BYTES),
@@ -67,10 +67,6 @@ def scan_of(root: Path, table: pa.Table, signatures: bytes) -> tuple[Scan, Diges
     return found, Digests(
         bytearray(listing.raw(table["sha1"])), bytearray(listing.raw(table["sha256"]))
     )
-
-
-def _numbers(values: array[int], kind: pa.DataType) -> pa.Array:
-    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)])
 
 
 def carried_over(scanned: pa.Table, base: pa.Table, selection: Selection) -> pa.Table:

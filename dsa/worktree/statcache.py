@@ -41,9 +41,9 @@ class Digests:
     unknown: list[int] = field(default_factory=list)  # rows of files and links, ascending
 
     def set(self, row: int, sha1: bytes, sha256: bytes) -> None:
-        """Fill in one row's digests."""
-        self.sha1[row * ID_BYTES : (row + 1) * ID_BYTES] = sha1
-        self.sha256[row * SHA256_BYTES : (row + 1) * SHA256_BYTES] = sha256
+        """Fill in the digests of this row, or, joined, of as many rows from there on."""
+        self.sha1[row * ID_BYTES : row * ID_BYTES + len(sha1)] = sha1
+        self.sha256[row * SHA256_BYTES : row * SHA256_BYTES + len(sha256)] = sha256
 
     def drop(self, rows: list[int]) -> None:
         """Forget rows (ascending) that were taken out of the scan."""

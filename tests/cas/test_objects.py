@@ -6,18 +6,17 @@ import io
 import os
 from collections.abc import Callable
 from pathlib import Path
-from zlib import crc32
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from packing import pack
 
-from dsa.cas import layout, objects, packs, site
+from dsa.cas import layout, objects, site
 from dsa.cas.backend import Backend
 from dsa.cas.ids import ObjectId, Sha256
 from dsa.cas.locations import LocationRows, write_part
 from dsa.cas.objects import Objects, Wanted, Window, is_object
-from dsa.cas.packs import HEADER_BYTES, PackEntry
 from dsa.cas.trees import EMPTY_TREE, FILE, TreeEntry, encode_tree
 from dsa.errors import DamageError, MissingObjectError
 from dsa.remotes.local import LocalBackend
@@ -55,18 +54,10 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
 
 def put_pack(backend: Backend, *contents: bytes, oid: ObjectId = OID) -> tuple[bytes, list[int]]:
     """Write a pack in which every content stands under the same id, or its own if it is another size."""
-    data, entries = bytearray(), []
-    for content in contents:
-        own = oid if len(content) == len(CONTENT) else ObjectId.of(content)
-        at = len(data)
-        data += bytes(HEADER_BYTES)
-        packs.write_header(data, at, own.raw, len(content), crc32(content))
-        entries.append(PackEntry(own, at + HEADER_BYTES, len(content), crc32(content)))
-        data += content
-    data += packs.directory_bytes(entries, len(data))
-    pack = ObjectId.of(bytes(data))
-    backend.create(layout.pack_key(pack), bytes(data))
-    return pack.raw, [entry.offset for entry in entries]
+    ids = [oid if len(content) == len(CONTENT) else ObjectId.of(content) for content in contents]
+    data, entries = pack(contents, ids)
+    backend.create(layout.pack_key(ObjectId.of(data)), data)
+    return ObjectId.of(data).raw, [entry.offset for entry in entries]
 
 
 def put_row(
@@ -83,34 +74,34 @@ def wanted(pack: bytes | None = None, offset: int | None = None) -> Wanted:
 
 @readers
 def test_the_hint_is_enough(backend: Backend, read: Read) -> None:
-    pack, (_, at) = put_pack(backend, b"another", CONTENT)
-    assert read(Objects(backend), wanted(pack, at)) == CONTENT
+    holder, (_, at) = put_pack(backend, b"another", CONTENT)
+    assert read(Objects(backend), wanted(holder, at)) == CONTENT
 
 
 @readers
 @pytest.mark.parametrize("hint", [(None, None), (b"p" * 20, 70), "other place", "beyond"])
 def test_a_wrong_hint_leads_to_the_locations(backend: Backend, read: Read, hint: object) -> None:
-    pack, (first, at) = put_pack(backend, b"another object that is longer", CONTENT)
-    put_row(backend, pack, at)
-    place = {"other place": (pack, first), "beyond": (pack, 10**9)}.get(str(hint), hint)
+    holder, (first, at) = put_pack(backend, b"another object that is longer", CONTENT)
+    put_row(backend, holder, at)
+    place = {"other place": (holder, first), "beyond": (holder, 10**9)}.get(str(hint), hint)
     assert read(Objects(backend), wanted(*place)) == CONTENT  # type: ignore[misc]  # a pair
 
 
 @readers
 def test_wrong_locations_lead_to_the_objects_own_file(backend: Backend, read: Read) -> None:
-    pack, (at,) = put_pack(backend, WRONG)
-    put_row(backend, pack, at)
-    put_row(backend, pack, at + 1)
+    holder, (at,) = put_pack(backend, WRONG)
+    put_row(backend, holder, at)
+    put_row(backend, holder, at + 1)
     put_row(backend, b"p" * 20, 70)
     backend.create(layout.object_key(OID), CONTENT)
-    assert read(Objects(backend), wanted(pack, at)) == CONTENT
+    assert read(Objects(backend), wanted(holder, at)) == CONTENT
 
 
 @readers
 def test_a_wrong_file_leads_to_a_pack(backend: Backend, read: Read) -> None:
     backend.create(layout.object_key(OID), WRONG)
-    pack, (at,) = put_pack(backend, CONTENT)
-    put_row(backend, pack, at)
+    holder, (at,) = put_pack(backend, CONTENT)
+    put_row(backend, holder, at)
     assert read(Objects(backend), wanted()) == CONTENT
 
 
@@ -128,10 +119,10 @@ def test_in_the_end_the_directories_of_packs_are_read(tmp_path: Path, read: Read
 
 @readers
 def test_wrong_bytes_are_never_given_out(backend: Backend, read: Read) -> None:
-    pack, (at,) = put_pack(backend, WRONG)
-    put_row(backend, pack, at)
+    holder, (at,) = put_pack(backend, WRONG)
+    put_row(backend, holder, at)
     backend.create(layout.object_key(OID), WRONG)
-    for hint in ((None, None), (pack, at)):
+    for hint in ((None, None), (holder, at)):
         with pytest.raises(DamageError) as caught:
             read(Objects(backend), wanted(*hint))
         assert not isinstance(caught.value, MissingObjectError)
@@ -162,8 +153,8 @@ def test_large_objects_are_verified_too(
     backend.write(layout.object_key(OID), WRONG)
     with pytest.raises(DamageError):
         read(Objects(backend), wanted())
-    pack, (at,) = put_pack(backend, CONTENT)
-    put_row(backend, pack, at)
+    holder, (at,) = put_pack(backend, CONTENT)
+    put_row(backend, holder, at)
     assert by_open(Objects(backend), wanted()) == CONTENT  # nothing was given out before
 
 
@@ -197,10 +188,10 @@ def test_manifests_are_looked_for_in_their_own_files_alone(backend: Backend) -> 
 
 
 def test_a_place_on_record_is_not_looked_at(backend: Backend) -> None:
-    pack, (at,) = put_pack(backend, CONTENT)
-    put_row(backend, pack, at)
-    site.record_damaged(backend, [(OID.raw, pack)])
-    assert Objects(backend).damaged == {(OID.raw, pack)}
+    holder, (at,) = put_pack(backend, CONTENT)
+    put_row(backend, holder, at)
+    site.record_damaged(backend, [(OID.raw, holder)])
+    assert Objects(backend).damaged == {(OID.raw, holder)}
     assert Objects(backend).locations.of(OID) == []
 
 

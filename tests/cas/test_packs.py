@@ -8,11 +8,11 @@ import struct
 import subprocess
 import zipfile
 from pathlib import Path
-from zlib import crc32
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from packing import directory, local_header, pack
 
 from dsa.cas import packs
 from dsa.cas.ids import ObjectId
@@ -21,39 +21,32 @@ from dsa.cas.packs import HEADER_BYTES, Directory, PackEntry, check_header, read
 contents = st.lists(st.binary(max_size=40), max_size=6, unique=True)
 
 
-def make(objects: list[bytes]) -> tuple[bytes, list[PackEntry]]:
-    data, entries = bytearray(), []
-    for content in objects:
-        oid, at = ObjectId.of(content), len(data)
-        data += bytes(HEADER_BYTES)
-        packs.write_header(data, at, oid.raw, len(content), crc32(content))
-        entries.append(PackEntry(oid, at + HEADER_BYTES, len(content), crc32(content)))
-        data += content
-    assert packs.bytes_with_directory(len(data), len(entries)) == len(data) + len(
-        packs.directory_bytes(entries, len(data))
-    )
-    return bytes(data) + packs.directory_bytes(entries, len(data)), entries
-
-
 def read(data: bytes) -> Directory:
     return read_directory(lambda start, length: data[start : start + length], len(data))
 
 
 @given(contents)
 def test_a_packs_directory_comes_back(objects: list[bytes]) -> None:
-    data, entries = make(objects)
-    directory = read(data)
-    assert list(directory) == entries
-    assert len(directory) == len(objects)
-    assert directory.ids == b"".join(ObjectId.of(content).raw for content in objects)
-    for entry, content in zip(directory, objects, strict=True):
+    data, entries = pack(objects)
+    found = read(data)
+    assert list(found) == entries
+    assert len(found) == len(objects)
+    assert found.ids == b"".join(ObjectId.of(content).raw for content in objects)
+    assert found.end == (entries[-1].offset + entries[-1].size if entries else 0)
+    assert packs.bytes_with_directory(found.end, len(found)) == len(data)
+    assert packs.directory_bytes(found) == data[found.end :]
+    assert list(packs.directory_of(found.ids, found.sizes, found.crcs)) == entries
+    for entry, content in zip(found, objects, strict=True):
+        header = bytearray(HEADER_BYTES)
+        packs.write_header(header, 0, entry.id.raw, entry.size, entry.crc)
+        assert header == local_header(entry)
         assert data[entry.offset : entry.offset + entry.size] == content
         check_header(data[entry.offset - HEADER_BYTES : entry.offset], entry)
 
 
 @given(contents)
 def test_pythons_zipfile_reads_it(objects: list[bytes]) -> None:
-    with zipfile.ZipFile(io.BytesIO(make(objects)[0])) as file:
+    with zipfile.ZipFile(io.BytesIO(pack(objects)[0])) as file:
         assert file.testzip() is None
         assert {name: file.read(name) for name in file.namelist()} == {
             str(ObjectId.of(content)): content for content in objects
@@ -74,7 +67,7 @@ def test_pythons_zipfile_reads_it(objects: list[bytes]) -> None:
 def test_unzip_reads_it(tmp_path: Path) -> None:
     objects = [b"", b"one", bytes(range(256)) * 300]
     path = tmp_path / "pack.zip"
-    path.write_bytes(make(objects)[0])
+    path.write_bytes(pack(objects)[0])
     subprocess.run(["unzip", "-tqq", path], check=True)
     subprocess.run(["unzip", "-qq", path, "-d", tmp_path / "out"], check=True)
     for content in objects:
@@ -83,9 +76,9 @@ def test_unzip_reads_it(tmp_path: Path) -> None:
 
 def test_many_entries_are_read_at_once() -> None:
     objects = [str(number).encode() for number in range(packs.MAX_ENTRIES)]
-    data, entries = make(objects)
+    data, entries = pack(objects)
     assert list(read(data)) == entries
-    data, _ = make([*objects, b"one more"])
+    data, _ = pack([*objects, b"one more"])
     with pytest.raises(ValueError, match="does not fit"):
         read(data)
 
@@ -96,7 +89,7 @@ _NAME = str(ObjectId.of(b"one")).encode()
 @given(st.data())
 def test_a_changed_directory_is_refused(drawn: st.DataObject) -> None:
     """Every byte of it is fixed but for the CRC, the digits of a name, and nothing else."""
-    data, _ = make([b"one", b"two", b""])
+    data, _ = pack([b"one", b"two", b""])
     start = data.index(b"PK\x01\x02")
     at = drawn.draw(st.integers(start, len(data) - 1))
     value = drawn.draw(st.integers(0, 255).filter(lambda value: value != data[at]))
@@ -113,7 +106,7 @@ def test_a_changed_directory_is_refused(drawn: st.DataObject) -> None:
 
 
 def test_names_are_ids_in_lowercase_and_stand_there_once() -> None:
-    data, _ = make([b"one", b"two"])
+    data, _ = pack([b"one", b"two"])
     twice = data.replace(str(ObjectId.of(b"two")).encode(), _NAME)
     with pytest.raises(ValueError, match="twice"):
         read(twice)
@@ -124,16 +117,16 @@ def test_names_are_ids_in_lowercase_and_stand_there_once() -> None:
 
 
 def test_gaps_overlaps_and_more_bytes_are_refused() -> None:
-    data, entries = make([b"one", b"two"])
+    data, entries = pack([b"one", b"two"])
     end = entries[-1].offset + 3
-    records = packs.directory_bytes(entries, end)
+    records = directory(entries, end)
     shifted = [entries[0], PackEntry(entries[1].id, entries[1].offset + 1, 3, entries[1].crc)]
     for bad in (
-        data[:end] + b"x" + packs.directory_bytes(entries, end + 1),
-        data[:end] + b"x" + packs.directory_bytes(shifted, end + 1),
-        data[:end] + packs.directory_bytes(entries[::-1], end),
-        data[:end] + packs.directory_bytes(entries[:1], end),
-        data[:end] + packs.directory_bytes(entries[1:], end),
+        data[:end] + b"x" + directory(entries, end + 1),
+        data[:end] + b"x" + directory(shifted, end + 1),
+        data[:end] + directory(entries[::-1], end),
+        data[:end] + directory(entries[:1], end),
+        data[:end] + directory(entries[1:], end),
         data + b"x",
         b"x" + data,
         data[:-1],
@@ -169,7 +162,7 @@ def test_a_directory_that_claims_much_is_not_read() -> None:
 
 @pytest.mark.parametrize("at", range(HEADER_BYTES))
 def test_a_local_header_is_as_the_directory_says(at: int) -> None:
-    data, entries = make([b"one"])
+    data, entries = pack([b"one"])
     header = bytearray(data[:HEADER_BYTES])
     header[at] ^= 1
     with pytest.raises(ValueError, match="differs"):
