@@ -1,0 +1,1 @@
+"""How fast dsa is, next to other programs that do the same work. bench/README.md tells how to run it."""
