@@ -78,11 +78,8 @@ class Folders:
         parent, _, name = path.rpartition("/")
         place = self.descriptor(parent)
         with suppress(FileNotFoundError):
-            if (
-                expected
-                and not is_same(
-                    signature(os.stat(name, dir_fd=place, follow_symlinks=False)), expected
-                )
+            if expected and not is_same(
+                signature(os.stat(name, dir_fd=place, follow_symlinks=False)), expected
             ):
                 raise ConflictError(
                     f"{path} was changed while the checkout ran", hint="run it again"

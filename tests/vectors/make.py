@@ -18,6 +18,7 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -794,6 +795,11 @@ def _row(data: bytes, pack_: bytes | None = None, offset: int | None = None) -> 
     }
 
 
+def _says_size(lie: int, found: pq.FileMetaData) -> bool:
+    """Whether a patched footer says this of the second column."""
+    return bool(found.row_group(0).column(1).total_compressed_size == lie)
+
+
 def location_parts() -> Iterator[Vector]:
     rows = sorted(
         [_row(b"loose"), _row(b"packed", A, 70), _row(b"", A, 146)], key=lambda row: row["id"]
@@ -872,7 +878,7 @@ def location_parts() -> Iterator[Vector]:
                 good,
                 size,
                 lie,
-                lambda found, lie=lie: found.row_group(0).column(1).total_compressed_size == lie,
+                partial(_says_size, lie),
             ),
             None,
         )

@@ -1,0 +1,32 @@
+"""Two contents with one SHA-1.
+
+The first 320 bytes of the two files that Stevens, Bursztein, Karpman, Albertini and Markov
+published as "The first collision for full SHA-1" in 2017 (shattered.io). What follows them,
+equal in both, does not part them again.
+"""
+
+from __future__ import annotations
+
+_PREFIX = (
+    "255044462d312e330a25e2e3cfd30a0a0a312030206f626a0a3c3c2f576964746820"
+    "32203020522f4865696768742033203020522f547970652034203020522f53756274"
+    "7970652035203020522f46696c7465722036203020522f436f6c6f72537061636520"
+    "37203020522f4c656e6774682038203020522f42697473506572436f6d706f6e656e"
+    "7420383e3e0a73747265616d0affd8fffe00245348412d3120697320646561642121"
+    "212121852fec092339759c39b1a1c63c4c97e1fffe01"
+)
+_ONE = (
+    "7f46dc93a6b67e013b029aaa1db2560b45ca67d688c7f84b8c4c791fe02b3df614f8"
+    "6db1690901c56b45c1530afedfb76038e972722fe7ad728f0e4904e046c230570fe9"
+    "d41398abe12ef5bc942be33542a4802d98b5d70f2a332ec37fac3514e74ddc0f2cc1"
+    "a874cd0c78305a21566461309789606bd0bf3f98cda8044629a1"
+)
+_OTHER = (
+    "7346dc9166b67e118f029ab621b2560ff9ca67cca8c7f85ba84c79030c2b3de218f8"
+    "6db3a90901d5df45c14f26fedfb3dc38e96ac22fe7bd728f0e45bce046d23c570feb"
+    "141398bb552ef5a0a82be331fea48037b8b5d71f0e332edf93ac3500eb4ddc0decc1"
+    "a864790c782c76215660dd309791d06bd0af3f98cda4bc4629b1"
+)
+
+ONE = bytes.fromhex(_PREFIX + _ONE)
+OTHER = bytes.fromhex(_PREFIX + _OTHER)
