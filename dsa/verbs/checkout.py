@@ -214,8 +214,6 @@ class _Checkout:
         published = self.published
         keep_base(self.root, published.id, published.manifest, self.sealed, published.revision_json)
         self.signatures = bytearray(len(self.target) * SIGNATURE.size)
-        for row, at in self.plan.unchanged:
-            self._note(row, self._signature_there(at))
         folders = Folders(str(self.root))
         try:
             for path, expected in self.plan.remove:
@@ -335,6 +333,10 @@ class _Checkout:
     def _remember(self) -> None:
         """Write the stat cache of what lies there now, where anything was written or read."""
         if len(self.plan.write) or self.plan.permissions or self.files_read:
+            just_set = set(self.plan.permissions)
+            for row, at in self.plan.unchanged:
+                if row not in just_set:
+                    self._note(row, self._signature_there(at))
             found, digests = scan_of(self.root, self.target, bytes(self.signatures))
             stamp = statcache.wait_for_tick(bytes(self.signatures))
             statcache.save(statcache_path(self.root), found, digests, stamp)

@@ -30,6 +30,7 @@ from dsa.workers.packer import Packer
 logger = logging.getLogger(__name__)
 
 _GC_POLL_SECONDS = 2.0
+_TREES_AT_ONCE_BYTES = 4 * 1024 * 1024
 
 
 class Sending:
@@ -174,11 +175,16 @@ class Sending:
         trees = Totals()  # the report counts files
         packer = Packer("", str(self._staging), False, False)
         try:
+            pending: list[tuple[bytes, bytes, bytes]] = []
+            size = 0
             for _, body in listing.tree_bodies(sealed.table, _new_trees(sealed, presence)):
                 data = tree_header(len(body)) + body
-                made = (ObjectId.of(data).raw, sha256(data).digest(), data)
-                sink.packs(packer.add([made]), trees)
-            sink.packs(packer.finish(), trees)
+                pending.append((ObjectId.of(data).raw, sha256(data).digest(), data))
+                size += len(data)
+                if size >= _TREES_AT_ONCE_BYTES:
+                    sink.packs(packer.add(pending), trees)
+                    pending, size = [], 0
+            sink.packs(packer.add(pending) + packer.finish(), trees)
         finally:
             packer.close()
         self.totals.healed += trees.healed

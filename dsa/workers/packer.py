@@ -145,13 +145,21 @@ class Packer:
     def add(self, objects: list[tuple[bytes, bytes, bytes]]) -> list[FinishedPack]:
         """Put objects made in memory (sha1, sha256, content) into the pack, such as trees."""
         finished: list[FinishedPack] = []
+        pieces: list[bytes] = []
+        entries, size = _Entries(), 0
         for oid, check, content in objects:
-            if not self._open_pack().has_room(1, HEADER_BYTES + len(content)):
+            if not self._open_pack().has_room(len(entries) + 1, size + HEADER_BYTES + len(content)):
+                self._open_pack().append(b"".join(pieces), entries)
                 finished.append(self._finish())
+                pieces, entries, size = [], _Entries(), 0
             header, entry = _entry(oid, check, len(content), crc32(content))
-            self._open_pack().append(header + content, entry)
-            if self._open_pack().size >= TARGET_BYTES:
-                finished.append(self._finish())
+            pieces += (header, content)
+            entries.extend(entry)
+            size += len(header) + len(content)
+        if pieces:
+            self._open_pack().append(b"".join(pieces), entries)
+        if self._pack and self._pack.size >= TARGET_BYTES:
+            finished.append(self._finish())
         return finished
 
     def finish(self) -> list[FinishedPack]:

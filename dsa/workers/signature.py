@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator
 
-#: st_mode, size in bytes, mtime and ctime in ns, inode, device.
-SIGNATURE = struct.Struct("=IqqqQQ")
+#: st_mode, size in bytes, mtime and ctime in ns, inode, device: six numbers of eight bytes.
+SIGNATURE = struct.Struct("=qqqqQQ")
 NO_SIGNATURE = bytes(SIGNATURE.size)
-_CTIME = struct.calcsize("=Iqq")  # where it stands
+_CTIME = 3 * 8  # where it stands
 
 
 def signature(info: os.stat_result) -> bytes:
@@ -27,6 +26,6 @@ def is_same(one: bytes, other: bytes) -> bool:
     return one[:_CTIME] == other[:_CTIME] and one[_CTIME + 8 :] == other[_CTIME + 8 :]
 
 
-def changed_ns(signatures: bytes) -> Iterator[int]:
-    """Yield when each of these joined signatures' entries was last changed in any way (ctime)."""
-    return (fields[3] for fields in SIGNATURE.iter_unpack(signatures))
+def changed_ns(signatures: bytes) -> memoryview[int]:
+    """Return when each of these joined signatures' entries was last changed in any way (ctime)."""
+    return memoryview(signatures).cast("q")[3::6]

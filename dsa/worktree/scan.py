@@ -24,7 +24,7 @@ from dsa.worktree.ignore import IGNORE_FILE, Ignore
 LEFT_OUT_FOLDERS = {".git", ".dsa"}
 _MAX_DEPTH = 255
 _MAX_FOLDER_BYTES = 4096 - MAX_ENTRY_BYTES - 1
-_SUSPICIOUS = ".dD"  # how every spelling of .dsa in plain ASCII begins
+_KIND = 0o170000  # of a mode: a file, a folder, a link
 
 
 @dataclass(slots=True)
@@ -128,14 +128,12 @@ def scan(
         what = "is not a folder" if root.exists() else "does not exist"
         raise NotFoundError(f"{root} {what}")
     found = Scan(root)
-    ignore = None if everything else Ignore.for_root(root, exclude)
+    walk = _Walk(found, None if everything else Ignore.for_root(root, exclude), follow_links)
     top = root.stat()
-    heap: list[tuple[bytes, str, tuple[tuple[int, int], ...]]] = [
-        (b"", "", ((top.st_dev, top.st_ino),))
-    ]
+    heap: list[tuple[bytes, str, Trail]] = [(b"", "", ((top.st_dev, top.st_ino),))]
     while heap:
         _, path, above = heappop(heap)
-        folder, inside = _read_folder(found, path, ignore, follow_links, above)
+        folder, inside = walk.folder(path, above)
         found.folders.append(folder)
         tick(len(folder.names))
         for child, trail in inside:
@@ -144,92 +142,115 @@ def scan(
     return found
 
 
-def _read_folder(
-    found: Scan,
-    path: str,
-    ignore: Ignore | None,
-    follow_links: bool,
-    above: tuple[tuple[int, int], ...],
-) -> tuple[Folder, list[tuple[str, tuple[tuple[int, int], ...]]]]:
-    """Return one folder's entries, and the folders in it with the folders (device, inode) above them."""
-    here = os.path.join(found.root, path)
-    prefix = f"{path}/" if path else ""
-    try:
-        with os.scandir(here) as listed:
-            entries = list(listed)
-    except PermissionError as error:
-        raise AccessError(f"no permission to read the folder {here}") from error
-    if ignore:
-        ignore.enter(path, any(entry.name == IGNORE_FILE for entry in entries))
-    rows: list[tuple[bytes, str, int, int, bytes]] = []
-    inside: list[tuple[str, tuple[tuple[int, int], ...]]] = []
-    for entry in entries:
-        name = entry.name
+#: The folders (device, inode) above one, kept to notice a loop of links that are followed.
+Trail = tuple[tuple[int, int], ...]
+
+#: An entry: what it is sorted by, name, mode as in a tree, size in bytes, signature.
+_Row = tuple[bytes, str, int, int, bytes]
+
+
+class _Walk:
+    """Reads folders one by one, and notes what is not taken."""
+
+    def __init__(self, found: Scan, ignore: Ignore | None, follow_links: bool) -> None:
+        self._found = found
+        self._ignore = ignore  # None: everything is taken that a listing can hold
+        self._follow_links = follow_links
+
+    def folder(self, path: str, above: Trail) -> tuple[Folder, list[tuple[str, Trail]]]:
+        """Return a folder's entries, and the folders in it with those above them."""
+        here = os.path.join(self._found.root, path)
+        try:
+            with os.scandir(here) as listed:
+                entries = list(listed)
+        except PermissionError as error:
+            raise AccessError(f"no permission to read the folder {here}") from error
+        if self._ignore:
+            self._ignore.enter(path, IGNORE_FILE in [entry.name for entry in entries])
+        is_simple = bool(path) and not (self._ignore and self._ignore.active)
+        rows: list[_Row] = []
+        inside: list[tuple[str, Trail]] = []
+        pack = SIGNATURE.pack
+        for entry in entries:
+            name = entry.name
+            if is_simple and name.isascii() and name[0] != "." and "~" not in name:
+                # Nearly every entry ends here: no call that can be spared.
+                try:
+                    info = entry.stat(follow_symlinks=False)
+                except OSError:
+                    info = None  # seen again below, and named
+                if info is not None and info.st_mode & _KIND == stat.S_IFREG:
+                    mode, size = info.st_mode, info.st_size
+                    times = (info.st_mtime_ns, info.st_ctime_ns)
+                    made = pack(mode, size, *times, info.st_ino, info.st_dev)
+                    kind = EXECUTABLE if mode & stat.S_IXUSR else FILE
+                    rows.append((name.encode(), name, kind, size, made))
+                    continue
+            row = self._look_closer(entry, path, above, inside)
+            if row is not None:
+                rows.append(row)
+        rows.sort()
+        return _columns(path, rows), inside
+
+    def _look_closer(
+        self, entry: os.DirEntry[str], folder: str, above: Trail, inside: list[tuple[str, Trail]]
+    ) -> _Row | None:
+        """Return an entry's row, None if it is not taken; add a folder to `inside`."""
+        found, name = self._found, entry.name
+        path = f"{folder}/{name}" if folder else name
         if name in LEFT_OUT_FOLDERS:
             found.left_out[name] += 1
-            found.closed.append(prefix + name)
-            continue
-        if ignore and name == MANIFEST_NAME and not path:
+            found.closed.append(path)
+            return None
+        if self._ignore and path == MANIFEST_NAME:
             found.left_out[name] += 1
-            continue
+            return None
         try:
             info = entry.stat(follow_symlinks=False)
-            if follow_links and stat.S_ISLNK(info.st_mode):
+            if self._follow_links and stat.S_ISLNK(info.st_mode):
                 info = os.stat(entry.path)
-            kind = stat.S_IFMT(info.st_mode)
-            if (
-                ignore
-                and ignore.active
-                and ignore.ignored(prefix + name, is_dir=kind == stat.S_IFDIR)
-            ):
-                found.left_out["ignored"] += 1
-                found.ignored.append(prefix + name + ("/" if kind == stat.S_IFDIR else ""))
-                continue
-            encoded = name.encode()
         except FileNotFoundError:
             if entry.is_symlink():
-                found.refuse(prefix + name, "a link to nothing")
-            continue  # gone since the folder was listed
+                found.refuse(path, "a link to nothing")
+            return None  # gone since the folder was listed
         except OSError as error:
-            found.refuse(prefix + name, error.strerror or str(error))
-            continue
-        except UnicodeEncodeError:
-            found.refuse(prefix + name, "a name that is not UTF-8")
-            continue
-        if name[0] in _SUSPICIOUS or len(encoded) > MAX_ENTRY_BYTES or not name.isascii():
-            try:
-                check_entry_name(encoded)
-            except ValueError as error:
-                found.refuse(prefix + name, str(error))
-                continue
-        if kind == stat.S_IFREG:
+            found.refuse(path, error.strerror or str(error))
+            return None
+        is_folder = stat.S_ISDIR(info.st_mode)
+        if self._ignore and self._ignore.active and self._ignore.ignored(path, is_dir=is_folder):
+            found.left_out["ignored"] += 1
+            found.ignored.append(f"{path}/" if is_folder else path)
+            return None
+        if is_folder and self._follow_links and (info.st_dev, info.st_ino) in above:
+            found.refuse(path, "a link to a folder that it is in")
+            return None
+        problem = self._problem(entry, path, info.st_mode)
+        if problem is not None:
+            found.refuse(path, problem)
+            return None
+        encoded = name.encode()
+        if is_folder:
+            inside.append(
+                (path, (*above, (info.st_dev, info.st_ino)) if self._follow_links else ())
+            )
+            return encoded + b"/", name, FOLDER, 0, NO_SIGNATURE
+        mode = LINK
+        if stat.S_ISREG(info.st_mode):
             mode = EXECUTABLE if info.st_mode & stat.S_IXUSR else FILE
-            rows.append((encoded, name, mode, info.st_size, signature(info)))
-        elif kind == stat.S_IFDIR:
-            trail = above
-            if follow_links:
-                trail = (*above, (info.st_dev, info.st_ino))
-                if (info.st_dev, info.st_ino) in above:
-                    found.refuse(prefix + name, "a link to a folder that it is in")
-                    continue
-            if (
-                prefix.count("/") >= _MAX_DEPTH
-                or len(prefix.encode()) + len(encoded) > _MAX_FOLDER_BYTES
-            ):
-                found.refuse(prefix + name, "a path that is too long or too deep")
-                continue
-            rows.append((encoded + b"/", name, FOLDER, 0, NO_SIGNATURE))
-            inside.append((prefix + name, trail))
-        elif kind == stat.S_IFLNK:
-            problem = ignore and _link_problem(entry.path, path)
-            if problem:
-                found.refuse(prefix + name, problem)
-                continue
-            rows.append((encoded, name, LINK, info.st_size, signature(info)))
-        else:
-            found.refuse(prefix + name, _KINDS.get(kind, "not a file, folder or link"))
-    rows.sort()
-    return _columns(path, rows), inside
+        return encoded, name, mode, info.st_size, signature(info)
+
+    def _problem(self, entry: os.DirEntry[str], path: str, mode: int) -> str | None:
+        """Return why no listing can hold an entry, None if one can."""
+        try:
+            check_entry_name(os.fsencode(entry.name))
+        except ValueError as error:
+            return str(error)
+        if stat.S_ISDIR(mode):
+            is_too_long = len(path.encode()) > _MAX_FOLDER_BYTES or path.count("/") >= _MAX_DEPTH
+            return "a path that is too long or too deep" if is_too_long else None
+        if stat.S_ISLNK(mode):
+            return _link_problem(entry.path, path.rpartition("/")[0]) if self._ignore else None
+        return None if stat.S_ISREG(mode) else _KINDS.get(_KIND & mode, "of an unknown kind")
 
 
 def _columns(path: str, rows: list[tuple[bytes, str, int, int, bytes]]) -> Folder:

@@ -25,7 +25,7 @@ from dsa.worktree.scan import Folder, Scan
 
 logger = logging.getLogger(__name__)
 
-_VERSION = b"1"
+_VERSION = b"2"
 _NO_ID = bytes(ID_BYTES)
 
 #: File systems stamp changes with a clock that ticks; a tick is at most 10 ms on Linux.
@@ -100,21 +100,30 @@ def fill(path: Path | None, scan: Scan) -> Digests:
 
 def _fill_folder(digests: Digests, row: int, folder: Folder, known: _Known) -> None:
     """Look up the entries of a folder in which something changed."""
-    names = {name: at for at, name in enumerate(known.names.split(b"\0"))}
     width = SIGNATURE.size
+    if known.names == _joined(folder):
+        # The same names: take all digests at once, and take back those of what was changed.
+        digests.set(row, known.sha1, known.sha256)
+        for at, mode in enumerate(folder.modes):
+            part = slice(at * width, (at + 1) * width)
+            is_same = known.signatures[part] == folder.signatures[part]
+            if mode != FOLDER and not (is_same and digests.sha1_of(row + at) != _NO_ID):
+                digests.set(row + at, _NO_ID, bytes(SHA256_BYTES))
+                digests.unknown.append(row + at)
+        return
+    names = {name: at for at, name in enumerate(known.names.split(b"\0"))}
     for here, (name, mode) in enumerate(zip(folder.names, folder.modes, strict=True)):
         if mode == FOLDER:
             continue
-        at = names.get(name.encode())
+        place = names.get(name.encode())
         mine = folder.signatures[here * width : (here + 1) * width]
-        if at is None or known.signatures[at * width : (at + 1) * width] != mine:
-            digests.unknown.append(row + here)
-            continue
-        sha1 = known.sha1[at * ID_BYTES : (at + 1) * ID_BYTES]
-        if sha1 == _NO_ID:
-            digests.unknown.append(row + here)
-        else:
-            digests.set(row + here, sha1, known.sha256[at * SHA256_BYTES : (at + 1) * SHA256_BYTES])
+        if place is not None and known.signatures[place * width : (place + 1) * width] == mine:
+            sha1 = known.sha1[place * ID_BYTES : (place + 1) * ID_BYTES]
+            if sha1 != _NO_ID:
+                sha256 = known.sha256[place * SHA256_BYTES : (place + 1) * SHA256_BYTES]
+                digests.set(row + here, sha1, sha256)
+                continue
+        digests.unknown.append(row + here)
 
 
 def save(path: Path, scan: Scan, digests: Digests, stamp_ns: int) -> None:
