@@ -23,6 +23,8 @@ def main() -> NoReturn:
 
         print(f"dsa {__version__}")
         sys.exit()
+    # Arrow's own pools keep what they were given back: a third more memory, and no faster.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     from dsa.cli.app import run
 
     code = run(arguments)

@@ -15,7 +15,7 @@ from dsa.workers.writer import SPAN_BYTES, Job
 _JOB_ROWS = 2_048
 _GAP_BYTES = 64 * 1024  # read over rather than read twice
 _ALONE_BYTES = 1024 * 1024  # from here on a packed file is streamed, like a loose one
-_CHUNK_ROWS = 65_536  # of which Python objects are made at once
+_CHUNK_ROWS = 16_384  # of which Python objects are made at once
 
 #: The signature of what a row's file replaces: empty for nothing, None where nothing can be there.
 Expected = Callable[[int], bytes | None]
