@@ -44,9 +44,9 @@ def make_store(folder: Path, shape: ListingSet) -> str:
     manifest = Manifest(TreeId(ObjectId(root.tree)), BlobId(ObjectId.of(text)))
     for data in (text, manifest.encode()):
         backend.create(layout.object_key(ObjectId.of(data)), data)
-    staged = backend.staging() / "index"
-    write_index(staged, sealed, manifest, text)
-    backend.publish(staged, layout.index_key(manifest.id))
+    with backend.staging() as staging:
+        write_index(staging / "index", sealed, manifest, text)
+        backend.publish(staging / "index", layout.index_key(manifest.id))
     backend.create(layout.ref_key("bench", "1"), Ref(manifest.id).encode())
     backend.flush()
     return f"folder-{shape.folders // 2:06}"

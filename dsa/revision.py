@@ -247,7 +247,9 @@ class Revision:
 
     def _row(self, path: str) -> dict[str, Any]:
         """Return the row of a path; `NotFoundError` if there is none."""
-        cleaned = _clean(path)
+        cleaned = _clean(
+            path.encode(errors="replace").decode()
+        )  # none has a name that is not UTF-8
         folder, _, name = cleaned.rpartition("/")
         rows = self._folder(folder)
         import pyarrow.compute as pc

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dsa.cas.backend import Backend
+from dsa.cas.names import check_dataset
 from dsa.cas.objectstore import ObjectStore
 from dsa.cas.storefile import check_place, make_store
 from dsa.errors import NotFoundError
@@ -190,7 +191,7 @@ class Store:
         Raises: `NotFoundError` if there is no such dataset.
         """
         store = self._open()
-        names = list(store.revisions.datasets()) if dataset is None else [dataset]
+        names = list(store.revisions.datasets()) if dataset is None else [check_dataset(dataset)]
         for name in names:
             found = store.revisions.names(name)
             if dataset is not None and not found:
@@ -207,7 +208,7 @@ class Store:
         """Yield the revisions of a dataset, newest first, with what each changed in numbers."""
         from dsa.verbs.history import log
 
-        return log(self._open(), dataset)
+        return log(self._open(), check_dataset(dataset))
 
     def verify(
         self,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -177,7 +176,7 @@ def publish(backend: Backend, folder: Folder, *, with_index: bool = True, **said
     for content in [*contents, text, manifest.encode()]:
         backend.create(layout.object_key(ObjectId.of(content)), content)
     if contents:
-        write_part(backend, rows.table())
+        put_part(backend, rows.table())
     published = Published(info.dataset, info.revision, manifest.id, manifest, info, text)
     if with_index:
         put_index(backend, published, Listing(table_of(rows_of(folder)), root))
@@ -187,7 +186,13 @@ def publish(backend: Backend, folder: Folder, *, with_index: bool = True, **said
 
 def put_index(backend: Backend, published: Published, sealed: Listing) -> None:
     """Write the index of a revision, in place of any other."""
-    staged: Path = backend.staging() / "an-index"
-    write_index(staged, sealed, published.manifest, published.revision_json)
-    backend.remove(layout.index_key(published.id))
-    backend.publish(staged, layout.index_key(published.id))
+    with backend.staging() as staging:
+        write_index(staging / "index", sealed, published.manifest, published.revision_json)
+        backend.remove(layout.index_key(published.id))
+        backend.publish(staging / "index", layout.index_key(published.id))
+
+
+def put_part(backend: Backend, table: pa.Table) -> ObjectId:
+    """Write a part of the locations, as a push does."""
+    with backend.staging() as staging:
+        return write_part(backend, table, staging)

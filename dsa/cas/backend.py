@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -64,18 +65,29 @@ class Backend(Protocol):
     def write(self, key: str, data: bytes) -> None:
         """Write a file, or replace it: all or nothing, durable on return."""
 
-    def staging(self) -> Path:
-        """Return a local folder in which files are made before `publish` gives them their name."""
+    def staging(self) -> AbstractContextManager[Path]:
+        """Give a local folder of the caller's own, for files that `publish` gives their name.
 
-    def publish(self, staged: Path, key: str) -> None:
-        """Give a finished local file its name: all or nothing; its content is durable on return.
-
-        The name itself is durable after the next `flush`. For files named by their content: one
-        that is there already is kept. The staged file is gone afterwards.
+        At the end it is removed with all that is left in it. Nobody else writes there or removes
+        it meanwhile; those of processes that were killed are removed by later ones, as far as it
+        is sure that they are dead.
         """
 
-    def flush(self) -> None:
-        """Return when everything that this instance published will survive a power cut."""
+    def publish(self, staged: Path, key: str) -> None:
+        """Give a finished file in a `staging` folder its name: all or nothing; its content is durable on return.
+
+        The name itself is durable after the next `flush`. For files named by their content: one
+        that is there already is kept. The staged file is gone afterwards, also after an error;
+        `DsaError` if it was not there.
+        """
+
+    def flush(self, *, also: Iterable[str] = ()) -> None:
+        """Return when everything that this instance published will survive a power cut.
+
+        And the names of whatever lies directly in the folders of `also` (such as `packs/`; one
+        that is not there is no error), whoever gave them. After an error nothing is forgotten:
+        the next flush tries all of it again.
+        """
 
     def remove(self, key: str) -> None:
         """Remove a file; one that is not there is no error."""

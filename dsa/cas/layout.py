@@ -17,6 +17,9 @@ PENDING = "site/pending/"
 GC = "site/gc/"
 DAMAGED = "site/damaged/"
 
+#: Where names lie that a ref relies on: also those that a killed push, or another one, gave.
+RELIED_ON = (OBJECTS, PACKS, LOCATIONS, INDEX)
+
 #: What a reader knows at the top of a store; `verify` names everything else.
 KNOWN = (OBJECTS, PACKS, LOCATIONS, INDEX, REFS, LOG, "sigs/", LISTING, "catalog/", SITE)
 

@@ -92,12 +92,13 @@ def _where(flags: bytearray, values: pa.Array) -> pa.Array:
     return pc.if_else(wanted, values, pa.scalar(None, values.type))
 
 
-def write_part(backend: Backend, table: pa.Table) -> ObjectId:
+def write_part(backend: Backend, table: pa.Table, staging: Path) -> ObjectId:
     """Write rows (sorted by id) as a new part and return its id; durable after `flush`.
 
-    Where a damaged file has the name that the part would have, it gets another one.
+    `staging` is a folder that `backend` gave. Where a damaged file has the name that the part would
+    have, it gets another one.
     """
-    staged = backend.staging() / f"{uuid4().hex}.parquet"
+    staged = staging / f"{uuid4().hex}.parquet"
     try:
         oid = _write(staged, table, {})
         if _is_taken(backend, layout.locations_key(oid), oid, staged.stat().st_size):

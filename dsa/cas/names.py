@@ -220,23 +220,29 @@ _IGNORABLE = "".join(rf"\x{{{low:X}}}-\x{{{high:X}}}" for low, high in _IGNORABL
 _IGNORED = re.compile("[" + "".join(f"{chr(a)}-{chr(b)}" for a, b in _IGNORABLE_RANGES) + "]")
 
 # NTFS cuts trailing dots and spaces, takes what follows ':' for a stream, and may know `.dsa` by
-# this short name.
+# this short name; the same goes for `.git`.
 _OUR_FOLDER = frozenset({".dsa", "dsa~1"})
+_GIT_FOLDER = frozenset({".git", "git~1"})
 _NTFS_END = re.compile(r"[:\\]")
 
 
-def _any_spelling(name: str) -> str:
-    letters = {"d": "[dD]", "s": "[sS\u017f]", "a": "[aA]", ".": r"\."}
-    return "".join(f"{letters.get(letter, letter)}[{_IGNORABLE}]*" for letter in name)
+def _any_spelling(names: Iterable[str]) -> str:
+    """Return a pattern (RE2) of whole names: all that some file system takes for one of these."""
+    letters = {letter: f"[{letter}{letter.upper()}]" for letter in "adgit"}
+    letters |= {"s": "[sS\u017f]", ".": r"\."}
+    spelled = (
+        "".join(f"{letters.get(letter, letter)}[{_IGNORABLE}]*" for letter in name)
+        for name in sorted(names)
+    )
+    return rf"^[{_IGNORABLE}]*(?:{'|'.join(spelled)})[. {_IGNORABLE}]*(?:\z|[:\\])"
 
 
 #: The names that `check_entry_name` refuses but for their length or encoding, for RE2 (pyarrow's
 #: `match_substring_regex`), so that a column of a million names is checked at array speed.
-BAD_NAME_REGEX = (
-    r"^\z|^\.\.?\z|[/\x00]"
-    rf"|^[{_IGNORABLE}]*(?:{'|'.join(map(_any_spelling, sorted(_OUR_FOLDER)))})"
-    rf"[. {_IGNORABLE}]*(?:\z|[:\\])"
-)
+BAD_NAME_REGEX = rf"^\z|^\.\.?\z|[/\x00]|{_any_spelling(_OUR_FOLDER)}"
+
+#: The names of which `is_git_folder` says so, for RE2 as well.
+GIT_FOLDER_REGEX = _any_spelling(_GIT_FOLDER)
 
 
 def check_entry_name(name: bytes) -> str:
@@ -260,14 +266,20 @@ def check_entry_name(name: bytes) -> str:
         raise ValueError(f"the name '{printable(text)}' holds a slash")
     if "\0" in text:
         raise ValueError(f"the name '{printable(text)}' holds NUL")
-    if _is_our_folder(text):
+    if _as_seen(text) in _OUR_FOLDER:
         raise ValueError(f"the name '{printable(text)}' is a spelling of '.dsa'")
     return text
 
 
-def _is_our_folder(name: str) -> bool:
+def is_git_folder(name: str) -> bool:
+    """Say whether some file system takes a name for `.git`: no push takes it, no checkout writes it."""
+    return _as_seen(name) in _GIT_FOLDER
+
+
+def _as_seen(name: str) -> str:
+    """Return a name without what file systems that ignore the most do not tell apart."""
     seen = name if name.isascii() else _IGNORED.sub("", name)
-    return _NTFS_END.split(seen, maxsplit=1)[0].rstrip(". ").casefold() in _OUR_FOLDER
+    return _NTFS_END.split(seen, maxsplit=1)[0].rstrip(". ").casefold()
 
 
 def leaves_tree(folder: str, target: str) -> bool:
@@ -275,7 +287,8 @@ def leaves_tree(folder: str, target: str) -> bool:
 
     By its text alone, as nothing of the tree need exist yet: an absolute target, more `..` than
     there are folders above, or no target at all. Where the target goes through another link,
-    the text may promise less than the kernel does; dsa itself follows neither.
+    the text may promise less than the kernel does (`dsa.worktree.links`); dsa itself follows
+    neither.
     """
     if not target or target.startswith("/") or "\0" in target:
         return True

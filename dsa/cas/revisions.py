@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dsa.cas import layout
-from dsa.cas.ids import ManifestId, ObjectId
+from dsa.cas.ids import ManifestId
 from dsa.cas.manifest import (
     MAX_MANIFEST_BYTES,
     MAX_REVISION_BYTES,
@@ -78,6 +78,11 @@ class Revisions:
                 if ref is not None and not ref.is_withdrawn:
                     found.append(name[1:])
         return newest_first(found)
+
+    def taken(self, dataset: str) -> list[str]:
+        """Return every name that a revision of a dataset ever had, withdrawn ones too."""
+        names = self._backend.children(f"{layout.REFS}{dataset}/")
+        return sorted(name[1:] for name in names if name[0] == "@" and name[-1] != "/")
 
     def ref(self, dataset: str, revision: str) -> Ref | None:
         """Return a ref, None if there is none; `DamageError` if it has no shape of a ref."""
@@ -151,11 +156,6 @@ class Revisions:
         if (info.dataset, info.revision) != (dataset, revision):
             raise DamageError(f"{where}: its revision.json says {info.dataset}@{info.revision}")
         return Published(dataset, revision, oid, manifest, info, data)
-
-    def withdrawn_or_taken(self, dataset: str, revision: str) -> ObjectId | None:
-        """Return the manifest that a name was ever given to."""
-        ref = self.ref(dataset, revision)
-        return None if ref is None else ref.manifest
 
 
 def _is_named(dataset: str, revision: str) -> bool:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
-import shutil
 import socket
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -61,53 +58,6 @@ class Mark:
     def end(self) -> None:
         """Say that the push is over, whatever came of it; the mark itself is gc's to remove."""
         self.backend.create(self.key + _DONE, b"")
-
-
-@contextmanager
-def staging(backend: Backend) -> Iterator[Path]:
-    """Make a folder for this push's unfinished files; those of pushes that were killed go.
-
-    Each is locked while its push lives: a lock that can be had says that nobody is there.
-    """
-    above = backend.staging()
-    for path in above.iterdir():
-        if path.is_dir() and (lock := _lock(path)) is not None:
-            os.close(lock)
-            shutil.rmtree(path, ignore_errors=True)
-    own, lock = _locked_folder(above)
-    try:
-        yield own
-    finally:
-        shutil.rmtree(own, ignore_errors=True)
-        if lock is not None:
-            os.close(lock)
-
-
-def _locked_folder(above: Path) -> tuple[Path, int | None]:
-    """Make a folder and lock it; the lock is None where the file system has none."""
-    tries = 10
-    while True:
-        own = above / uuid4().hex
-        own.mkdir()
-        lock = _lock(own)
-        tries -= 1
-        # Another push may take it for left behind in the moment before it is locked.
-        if lock is not None or not tries:
-            return own, lock
-
-
-def _lock(folder: Path) -> int | None:
-    """Lock a folder until the descriptor is closed; None where somebody else has, or locks fail."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
 
 
 def running_gc(backend: Backend, since: Mark) -> tuple[list[str], list[str]]:

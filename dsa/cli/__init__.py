@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import NoReturn
@@ -17,6 +18,14 @@ def main() -> NoReturn:
     as much as some whole commands, and Arrow's threads, which may still be giving back memory of
     Python's, can turn it into an abort.
     """
+    for number in (0, 1, 2):  # a daemon's may be closed: then nobody reads what is written
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # to the end
     arguments = sys.argv[1:]
     if arguments == ["--version"]:  # answered before typer is imported
         from dsa._version import __version__
@@ -25,8 +34,13 @@ def main() -> NoReturn:
         sys.exit()
     # Arrow's own pools keep what they were given back: a third more memory, and no faster.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
-    from dsa.cli.app import run
+    try:
+        from dsa.cli.app import run
 
-    code = run(arguments)
-    sys.stderr.flush()
+        code = run(arguments)
+    except KeyboardInterrupt:  # before or after a command: while it is imported, for one
+        sys.stderr.write("dsa: interrupted\n")
+        code = 130
+    with contextlib.suppress(OSError):
+        sys.stderr.flush()
     os._exit(code)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dsa.cas.names import printable
 from dsa.cli.console import columns, count, lines_of, size, when
+from dsa.errors import DamageError
 from dsa.reports import Entry, LogEntry
 
 if TYPE_CHECKING:
@@ -61,6 +62,21 @@ def sums(entries: Iterable[Entry]) -> Iterator[str]:
         yield f"{chr(92) if path != entry.path else ''}{entry.sha256}  {path}"
 
 
+def readable(found: Iterable[Revision]) -> Iterator[Revision]:
+    """Yield the revisions that can be read; `DamageError` at the end names the others."""
+    from dsa.verbs.history import complain
+
+    damaged: list[str] = []
+    for revision in found:
+        try:
+            _ = revision.info
+        except DamageError as error:
+            damaged.append(str(error))
+            continue
+        yield revision
+    complain(damaged)
+
+
 def long_revisions(found: Iterable[Revision]) -> Iterator[str]:
     """Write name, when, who, files, size, and the first line of the message."""
     rows = (
@@ -72,7 +88,7 @@ def long_revisions(found: Iterable[Revision]) -> Iterator[str]:
             size(int(revision.info.get("bytes", 0))),
             lines_of(revision.message)[0],
         )
-        for revision in found
+        for revision in readable(found)
     )
     return (line.rstrip() for line in columns(rows, right=frozenset({3, 4})))
 
@@ -82,7 +98,7 @@ def revision_fields(found: Iterable[Revision], *, is_long: bool) -> Iterator[dic
     keys = ["dataset", "revision", "manifest"]
     if is_long:
         keys += ["created", "author", "message"]
-    for revision in found:
+    for revision in readable(found):
         fields = {key: getattr(revision, key) for key in keys}
         if is_long:
             fields |= {key: revision.info.get(key) for key in ("files", "bytes")}

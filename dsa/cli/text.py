@@ -52,7 +52,7 @@ def _push(report: PushReport) -> Iterator[str]:
     if not report.is_new:
         what = "nothing was written"
         if report.healed:
-            what = f"only {count(report.healed, 'object')} were sent again, which the store held damaged"
+            what = f"only what the store held damaged was sent again ({count(report.healed, 'object')})"
         yield f"{name} is already there, with the same data: {what}"
         yield from _left_out(report.left_out)
         yield from map(harmless, report.warnings)

@@ -5,21 +5,26 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
-from uuid import uuid4
 
 from dsa.cas import layout
 from dsa.cas.backend import FileInfo
 from dsa.errors import AccessError, ConflictError, DsaError
+from dsa.remotes import staging
 
 _TMP = "site/tmp"
 _READ_ONLY = 0o444
 
 #: Errors that say that there is no such file: also a link to itself, and a socket.
 _NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
+
+#: Errors that say that a file system, or a system, cannot do this at all.
+_CANNOT = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK)
+_RENAME_NOREPLACE = 1
+_AT_FDCWD = -100
 
 
 class LocalBackend:
@@ -105,7 +110,7 @@ class LocalBackend:
                 if key != _TMP:
                     yield from self.list(f"{key}/")
             else:
-                with suppress(FileNotFoundError), _translated(key):
+                with _translated(key), suppress(FileNotFoundError):
                     info = entry.stat(follow_symlinks=False)
                     yield FileInfo(key, info.st_size, info.st_mtime)
 
@@ -124,25 +129,24 @@ class LocalBackend:
 
     def create(self, key: str, data: bytes) -> bool:
         """Write a file that is not there yet: a temporary file, then a link to the name."""
-        staged = self._stage(data, key)
-        try:
+        with self._staged(data, key) as staged:
             return self._claim(staged, key, data)
-        finally:
-            staged.unlink(missing_ok=True)
 
     def write(self, key: str, data: bytes) -> None:
         """Write or replace a file: a temporary file, then a rename."""
-        staged = self._stage(data, key)
-        try:
+        with self._staged(data, key) as staged:
             with _translated(key):
                 staged.replace(self._place(key))
             self.flush()
-        finally:
-            staged.unlink(missing_ok=True)
 
-    def staging(self) -> Path:
-        """Return `site/tmp` of this store."""
-        return self._folder(_TMP)
+    @contextmanager
+    def staging(self) -> Iterator[Path]:
+        """Give a folder in `site/tmp` of this store; what killed processes left there goes."""
+        with ExitStack() as stack:
+            above = self._folder(_TMP)
+            with _translated(_TMP):
+                own = stack.enter_context(staging.own_folder(above))
+            yield own
 
     def publish(self, staged: Path, key: str) -> None:
         """Sync a finished file and give it its name; content of this name that is there is kept."""
@@ -159,11 +163,20 @@ class LocalBackend:
             finally:
                 staged.unlink(missing_ok=True)
 
-    def flush(self) -> None:
-        """Sync the folders that got new names."""
-        while self._folders:
-            with _translated(""):
-                _sync_folder(self.root / self._folders.pop())
+    def flush(self, *, also: Iterable[str] = ()) -> None:
+        """Sync the folders that got new names, and those of `also` that are there."""
+        with _translated(self.root):
+            wanted = {key.rstrip("/") for key in also}
+            there = {key for key in wanted if (self.root / key).is_dir()}
+        for key in there | self._folders:
+            # A name that comes while this folder is synced puts it back for the next flush.
+            self._folders.discard(key)
+            try:
+                with _translated(key):
+                    _sync_folder(self.root / key)
+            except BaseException:
+                self._folders.add(key)
+                raise
 
     def remove(self, key: str) -> None:
         """Remove a file."""
@@ -174,41 +187,54 @@ class LocalBackend:
         """Return the file's path."""
         return self.root / key
 
-    def _stage(self, data: bytes, key: str) -> Path:
-        staged = self.staging() / uuid4().hex
-        with _translated(_TMP):
-            try:
-                with staged.open("xb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fchmod(file.fileno(), self._mode() & _mask(key))
-                    os.fsync(file.fileno())
-                self._take_group(staged)
-            except BaseException:
-                staged.unlink(missing_ok=True)
-                raise
-        return staged
+    @contextmanager
+    def _staged(self, data: bytes, key: str) -> Iterator[Path]:
+        """Give a finished temporary file; gone at the end, if it has still this name."""
+        with ExitStack() as stack:
+            above = self._folder(_TMP)
+            with _translated(_TMP):
+                path, descriptor = stack.enter_context(staging.own_file(above))
+                self._fill(descriptor, data, key)
+                self._take_group(path)
+            yield path
+
+    def _fill(self, descriptor: int, data: bytes, key: str) -> None:
+        """Write all of a new file and sync it."""
+        left = memoryview(data)
+        while left:
+            left = left[os.write(descriptor, left) :]  # at most 2 GiB a call
+        os.fchmod(descriptor, self._mode() & _mask(key))
+        os.fsync(descriptor)
 
     def _claim(self, staged: Path, key: str, data: bytes) -> bool:
-        """Link a finished temporary file to its name; False if something has that name."""
+        """Give a finished temporary file its name; False if something has that name."""
         with _translated(key):
             target = self._place(key)
             try:
-                os.link(staged, target)
+                if not _has_done(os.link, staged, target) and not _has_done(
+                    _rename_to_new, staged, target
+                ):
+                    self._create_in_place(target, data, key)
             except FileExistsError:
                 return False
-            except OSError as error:
-                if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
-                    raise
-                # A file system without links: an exclusive creation and one write.
-                try:
-                    with target.open("xb", buffering=0) as file:
-                        file.write(data)
-                        os.fsync(file.fileno())
-                except FileExistsError:
-                    return False
         self.flush()
         return True
+
+    def _create_in_place(self, target: Path, data: bytes, key: str) -> None:
+        """Create a file exclusively and then write it: only a kill in between leaves it torn.
+
+        For file systems that have no better way: docs/decisions/0013-refs-without-links.md.
+        """
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            self._fill(descriptor, data, key)
+            self._take_group(target)
+        except BaseException:
+            with suppress(OSError):
+                target.unlink()
+            raise
+        finally:
+            os.close(descriptor)
 
     def _place(self, key: str) -> Path:
         """Return where a new file goes, its folder made; the folder is synced at the next flush."""
@@ -222,17 +248,18 @@ class LocalBackend:
         if key in self._made:
             return path
         with _translated(key):
-            if not path.is_dir():
-                if key:
-                    self._folder(key.rpartition("/")[0])
+            if key:
+                # Whoever made it, its name may not be synced yet.
+                self._folder(key.rpartition("/")[0])
+                self._folders.add(key.rpartition("/")[0])
+                if not path.is_dir():
                     with suppress(FileExistsError):
                         path.mkdir()
                         path.chmod(self._mode())
                         self._take_group(path)
-                    self._folders.add(key.rpartition("/")[0])
-                else:
-                    path.mkdir(parents=True, exist_ok=True)
-                    _sync_folder(path.parent)
+            elif not path.is_dir():
+                path.mkdir(parents=True, exist_ok=True)
+                _sync_folder(path.parent)
         self._made.add(key)
         return path
 
@@ -252,6 +279,31 @@ def _mask(key: str) -> int:
     return 0o666 if layout.id_of_key(key) is None else _READ_ONLY
 
 
+def _has_done(way: Callable[[Path, Path], None], staged: Path, target: Path) -> bool:
+    """Try a way to give a file its name; False where this file system does not have it."""
+    try:
+        way(staged, target)
+    except OSError as error:
+        if error.errno in _CANNOT:
+            return False
+        raise
+    return True
+
+
+def _rename_to_new(source: Path, target: Path) -> None:
+    """Rename to a name that nothing has: renameat2 of Linux, ENOSYS elsewhere."""
+    import ctypes
+
+    try:
+        call = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), str(target)) from None
+    names = os.fsencode(source), os.fsencode(target)
+    if call(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_NOREPLACE):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), str(target))
+
+
 def _sync_folder(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -265,8 +317,6 @@ def _translated(thing: str | Path) -> Iterator[None]:
     """Turn the system's errors into dsa's, once."""
     try:
         yield
-    except (FileNotFoundError, NotADirectoryError, FileExistsError):
-        raise
     except OSError as error:
         raise translate(error, str(thing)) from error
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import io
-import shutil
 import tempfile
 import time
-import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import BinaryIO
 from uuid import uuid4
 
 from dsa.cas.backend import FileInfo
+from dsa.remotes.local import translate
 
 
 class MemoryBackend:
@@ -23,8 +23,6 @@ class MemoryBackend:
         self.files: dict[str, tuple[bytes, float]] = {}
         self._name = name or uuid4().hex
         self._lock = Lock()
-        self._staging = Path(tempfile.mkdtemp(prefix="dsa-"))
-        weakref.finalize(self, shutil.rmtree, self._staging, ignore_errors=True)
 
     @property
     def url(self) -> str:
@@ -75,18 +73,22 @@ class MemoryBackend:
         with self._lock:
             self.files[key] = (bytes(data), time.time())
 
-    def staging(self) -> Path:
-        """Return a temporary folder."""
-        return self._staging
+    @contextmanager
+    def staging(self) -> Iterator[Path]:
+        """Give a temporary folder."""
+        with tempfile.TemporaryDirectory(prefix="dsa-", ignore_cleanup_errors=True) as folder:
+            yield Path(folder)
 
     def publish(self, staged: Path, key: str) -> None:
         """Take a finished file in; content of this name that is there is kept."""
         try:
             self.create(key, staged.read_bytes())
+        except OSError as error:
+            raise translate(error, key) from error
         finally:
             staged.unlink(missing_ok=True)
 
-    def flush(self) -> None:
+    def flush(self, *, also: Iterable[str] = ()) -> None:
         """Nothing waits to be written."""
 
     def remove(self, key: str) -> None:

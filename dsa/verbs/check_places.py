@@ -410,9 +410,10 @@ class PlacesCheck:
             if subject == job.key:
                 details += verdict.problems
             if is_healed:
-                details.append("on record, and whole in another place: `dsa repair` cleans up")
+                details.append("it was sent again, and is whole in another place")
             ids = {job.places.id(number) for number in numbers}
-            self._problems.add(kind, subject, "; ".join(details), ids=ids, is_damage=not is_healed)
+            told = "healed" if is_healed else kind
+            self._problems.add(told, subject, "; ".join(details), ids=ids, is_damage=not is_healed)
         of_file = any(subject == job.key for _, subject, _ in groups)
         if not of_file and (verdict.problems or verdict.name_differs):
             details = verdict.problems or ["its bytes are not what its name says"]

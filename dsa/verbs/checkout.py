@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ import pyarrow.compute as pc
 from dsa.cas import listing
 from dsa.cas.ids import ObjectId
 from dsa.cas.listing import Listing
-from dsa.cas.names import parse_spec, printable
+from dsa.cas.names import GIT_FOLDER_REGEX, parse_spec, printable
 from dsa.cas.objects import Wanted
 from dsa.cas.objectstore import ObjectStore
 from dsa.cas.revisions import Published
@@ -28,15 +29,24 @@ from dsa.verbs.plan import Disk, Plan, plan, wanted_digests
 from dsa.verbs.reading import hash_rows
 from dsa.workers.crew import Crew, Script, crew_size
 from dsa.workers.folders import Folders
-from dsa.workers.signature import SIGNATURE
+from dsa.workers.signature import NO_SIGNATURE, SIGNATURE, changed_ns
 from dsa.workers.writer import Job, Writer, Written
 from dsa.worktree import statcache
 from dsa.worktree.columns import scan_of, table_of
-from dsa.worktree.ignore import Ignore
+from dsa.worktree.ignore import IGNORE_FILE, Ignore
 from dsa.worktree.scan import Folder, Scan, scan
 from dsa.worktree.selection import Selection
-from dsa.worktree.state import Worktree, base_tables, forget_bases, keep_base, statcache_path
+from dsa.worktree.state import (
+    Pending,
+    Worktree,
+    base_tables,
+    forget_bases,
+    keep_base,
+    statcache_path,
+)
 from dsa.worktree.workplace import fold, working_in
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +70,7 @@ def checkout(
     _refuse_hostile(sealed.table, str(published))
     try:
         root = _root(store, published, folder)
-        selection = _selection(Worktree.at(root), published, wish)
+        selection = _selection(Pending.at(root) or Worktree.at(root), published, wish)
         target = _selected(sealed.table, selection, published, must_match=bool(wish.only))
         work = _Checkout(store, published, sealed, target, root, selection, wish, progress)
         if wish.dry_run:
@@ -72,6 +82,7 @@ def checkout(
                 work.apply(temporary)
     except OSError as error:
         raise translate(error, str(folder or published.dataset)) from error
+    logger.info("checkout of %s from %s into %s", published, store.url, root)
     return work.report(time.monotonic() - began)
 
 
@@ -93,7 +104,7 @@ def _root(store: ObjectStore, published: Published, folder: Path | None) -> Path
     return root
 
 
-def _selection(tree: Worktree | None, published: Published, wish: Wish) -> Selection:
+def _selection(tree: Worktree | Pending | None, published: Published, wish: Wish) -> Selection:
     """Return what is selected now, else what this worktree remembers of this dataset."""
     if wish.only:
         return Selection(() if wish.only == ("**",) else wish.only)
@@ -105,7 +116,7 @@ def _selection(tree: Worktree | None, published: Published, wish: Wish) -> Selec
 def _selected(
     table: pa.Table, selection: Selection, published: Published, *, must_match: bool
 ) -> pa.Table:
-    """Cut a listing to what is selected, and the folders above it."""
+    """Cut a listing to what is selected, the folders above it, and what their `.dsaignore` say."""
     if selection.everything:
         return table
     paths = listing.paths(table)
@@ -124,13 +135,16 @@ def _selected(
         while folder and folder not in above:
             above.add(folder)
             folder = folder.rpartition("/")[0]
-    keep = pa.concat_arrays([chosen, pa.array(sorted(above), pa.string())])
+    # Without these a push from here would publish what the publisher leaves out.
+    ignores = [IGNORE_FILE, *(f"{folder}/{IGNORE_FILE}" for folder in above)]
+    ignores = leaves.filter(pc.is_in(leaves, value_set=pa.array(ignores, pa.string())))
+    keep = pa.concat_arrays([chosen, ignores, pa.array(sorted(above), pa.string())])
     return table.filter(pc.is_in(paths, value_set=keep)).combine_chunks()
 
 
 def _refuse_hostile(table: pa.Table, name: str) -> None:
     """Refuse a listing with a `.git`: what lies in one is run by other programs."""
-    if pc.any(pc.equal(pc.utf8_lower(table["name"]), ".git"), min_count=0).as_py():
+    if pc.any(pc.match_substring_regex(table["name"], GIT_FOLDER_REGEX), min_count=0).as_py():
         raise DamageError(
             f"{name} holds a .git, which no push sends", hint="do not trust this store"
         )
@@ -168,6 +182,8 @@ class _Checkout:
     plan: Plan = field(init=False)
     there: bytes = b""  # the signatures of all rows on disk, joined
     files_read: int = 0
+    read: frozenset[int] = frozenset()  # the rows on disk that were read, and not before `stamp_ns`
+    stamp_ns: int = 0
     signatures: bytearray = field(
         default_factory=bytearray
     )  # of the target's rows, when all is done
@@ -186,10 +202,12 @@ class _Checkout:
         matters = wanted_digests(self.target, table, known)
         unknown = pc.is_in(matters, value_set=pa.array(digests.unknown, matters.type))
         rows = matters.filter(unknown).to_pylist()
+        self.there = b"".join(folder.signatures for folder in disk.folders)
         if rows:
+            self.read = frozenset(rows)
+            self.stamp_ns = statcache.wait_for_tick(self.there)
             self.files_read = hash_rows(disk, digests, rows, False, self.progress)
             table = table_of(disk, digests)
-        self.there = b"".join(folder.signatures for folder in disk.folders)
         ignore = Ignore.for_root(self.root) if self.wish.clean and is_there else None
         on_disk = Disk(
             table,
@@ -204,7 +222,7 @@ class _Checkout:
             raise ConflictError(
                 f"{count} {'file' if count == 1 else 'files'} in {self.root} would be overwritten; "
                 "nothing was written",
-                hint="move them away, or push them; --force overwrites them",
+                hint="move them away, or push them; --force overwrites them, --force --clean unknown ones too",
                 problems=self.plan.conflicts,
             )
 
@@ -213,6 +231,10 @@ class _Checkout:
         self._check_space()
         published = self.published
         keep_base(self.root, published.id, published.manifest, self.sealed, published.revision_json)
+        pending = Pending(
+            self.root, published.dataset, published.revision, published.id, self.selection
+        )
+        pending.save()
         self.signatures = bytearray(len(self.target) * SIGNATURE.size)
         folders = Folders(str(self.root))
         try:
@@ -223,12 +245,12 @@ class _Checkout:
             for path in self.plan.make:
                 folders.make(path)
             self._write(temporary)
-            for row in self.plan.permissions:
-                self._set_permissions(folders, row)
+            self._set_permissions(folders, temporary)
         finally:
             folders.close()
         self._complain()
         Worktree.of(self.root, self.store.url, published, self.selection).save()
+        pending.end()
         forget_bases(self.root, but=published.id)
         self._remember()
 
@@ -314,12 +336,18 @@ class _Checkout:
         what = "damaged" if is_there else "missing"
         self.lost.append(f"{_path(job, at)}: the object {oid} is {what}")
 
-    def _set_permissions(self, folders: Folders, row: int) -> None:
-        """Set the executable bit of a file whose bytes are right."""
-        folder = self.target["folder"][row].as_py()
-        name = self.target["name"][row].as_py()
-        is_executable = self.target["mode"][row].as_py() == EXECUTABLE
-        self._note(row, folders.set_executable(folder, name, is_executable))
+    def _set_permissions(self, folders: Folders, temporary: Path) -> None:
+        """Set the executable bit of files whose bytes are right."""
+        at = dict(self.plan.unchanged) if self.plan.permissions else {}
+        for row in self.plan.permissions:
+            made = folders.set_executable(
+                self.target["folder"][row].as_py(),
+                self.target["name"][row].as_py(),
+                self.target["mode"][row].as_py() == EXECUTABLE,
+                self._signature_there(at[row]),
+                str(temporary),
+            )
+            self._note(row, made)
 
     def _expected(self, row: int) -> bytes | None:
         return None if self.plan.is_fresh else self.plan.expected.get(row, b"")
@@ -334,8 +362,11 @@ class _Checkout:
         """Write the stat cache of what lies there now, where anything was written or read."""
         if len(self.plan.write) or self.plan.permissions or self.files_read:
             just_set = set(self.plan.permissions)
+            changed = changed_ns(self.there)
             for row, at in self.plan.unchanged:
-                if row not in just_set:
+                if at in self.read and changed[at] >= self.stamp_ns:
+                    self._note(row, NO_SIGNATURE)  # it may have been changed once more, unseen
+                elif row not in just_set:
                     self._note(row, self._signature_there(at))
             found, digests = scan_of(self.root, self.target, bytes(self.signatures))
             stamp = statcache.wait_for_tick(bytes(self.signatures))
@@ -345,14 +376,14 @@ class _Checkout:
         """Say what could not be written; the folder keeps what is good, and the next run goes on."""
         if self.lost:
             raise DamageError(
-                f"{_files(len(self.lost))} of {self.published} missing or damaged in "
+                f"of {self.published}, {_files(len(self.lost))} missing or damaged in "
                 f"{self.store.url}; all others are written",
                 hint="`dsa verify --data` records what is damaged; then a push of the same files sends it again",
                 problems=sorted(self.lost + self.refused),
             )
         if self.refused:
             raise ConflictError(
-                f"{_files(len(self.refused))} of {self.published} not written; all others are",
+                f"of {self.published}, {_files(len(self.refused))} not written; all others are",
                 problems=sorted(self.refused),
             )
 

@@ -19,7 +19,7 @@ from dsa.reports import Change, DiffReport, StatusReport
 from dsa.verbs.survey import Survey, survey
 from dsa.worktree.scan import scan
 from dsa.worktree.statcache import Digests
-from dsa.worktree.state import Worktree, base_table
+from dsa.worktree.state import Worktree, base_table, refuse_unfinished
 
 OpenStore = Callable[[], ObjectStore | None]
 
@@ -33,6 +33,7 @@ def diff(open_store: OpenStore, a: str, b: str, *, progress: Progress = SILENT) 
 
 def status(folder: Path, *, progress: Progress = SILENT) -> StatusReport:
     """Say how the worktree around a folder differs from what is checked out in it."""
+    refuse_unfinished(folder)
     tree = Worktree.around(folder)
     if tree is None:
         raise NotFoundError(

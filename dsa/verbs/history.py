@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from dsa.cas.objectstore import ObjectStore
 from dsa.cas.revisions import Published
 from dsa.cas.trees import FOLDER
-from dsa.errors import DsaError
+from dsa.errors import DamageError, DsaError
 from dsa.reports import LogEntry
 from dsa.verbs.compare import changes, totals
 
@@ -20,8 +20,14 @@ def log(store: ObjectStore, dataset: str) -> Iterator[LogEntry]:
     names = store.revisions.names(dataset)
     if not names:
         store.revisions.resolve(dataset)  # says what is missing
+    damaged: list[str] = []
     for name in names:
-        published = store.revisions.get(dataset, name)
+        try:
+            published = store.revisions.get(dataset, name)
+            changed = _changes(store, published)
+        except DamageError as error:
+            damaged.append(str(error))
+            continue
         info = published.info
         yield LogEntry(
             dataset=dataset,
@@ -33,8 +39,17 @@ def log(store: ObjectStore, dataset: str) -> Iterator[LogEntry]:
             parent=f"{info.parent.dataset}@{info.parent.revision}" if info.parent else None,
             files=info.files,
             bytes=info.bytes,
-            changes=_changes(store, published),
+            changes=changed,
         )
+    complain(damaged)
+
+
+def complain(damaged: list[str]) -> None:
+    """Raise what was wrong with revisions that were passed by, so that the others were told first."""
+    if damaged:
+        count = len(damaged)
+        what = "revision" if count == 1 else "revisions"
+        raise DamageError(f"{count} {what} cannot be read, and not listed", problems=damaged)
 
 
 def shared_with_parent(store: ObjectStore, published: Published) -> tuple[int, int] | None:

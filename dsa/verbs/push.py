@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dsa.cas import listing, listings
-from dsa.cas.ids import ID_BYTES, ManifestId, ObjectId, Sha256
+from dsa.cas.ids import ManifestId, ObjectId, Sha256
 from dsa.cas.listing import Listing
 from dsa.cas.manifest import RevisionInfo, now
 from dsa.cas.names import check_dataset, check_revision, folds_with, parse_spec
@@ -26,10 +27,13 @@ from dsa.reports import PushReport
 from dsa.verbs.compare import changes
 from dsa.verbs.presence import Presence
 from dsa.verbs.reading import Totals, check_collisions, distinct
-from dsa.verbs.sending import Sending, describe
+from dsa.verbs.sending import Sending, describe, missing_trees
 from dsa.verbs.survey import Survey, check_list, survey
 from dsa.worktree.identity import Author, Source, find_author
 from dsa.worktree.state import Worktree, forget_bases, keep_base
+from dsa.worktree.workplace import held_still
+
+logger = logging.getLogger(__name__)
 
 #: A folder with more entries than this is worth a warning: its tree is written anew at each change.
 _WIDE_FOLDER = 100_000
@@ -73,22 +77,23 @@ def push(
     check_dataset(order.dataset)
     check_revision(order.revision)
     author, source = find_author(order.author)
-    _refuse_part_of_worktree(order)
-    surveyed = survey(
-        order.folder, exclude=order.exclude, follow_links=order.follow_links, progress=progress
-    )
-    check_list(surveyed, progress)
-    store = open_store()
-    if store is not None:
-        _refuse_own_store(store, surveyed)
-    work = _Push(order, author, source, surveyed, progress, url, _warnings(surveyed, url))
-    if store is not None and store.revisions.ref(order.dataset, order.revision) is not None:
-        report = work.again(store, dry_run=dry_run)
-    elif dry_run:
-        report = work.plan(store)
-    else:
-        made = store is None
-        report = work.publish(store or make_store(), store_created=made)
+    with held_still(order.folder):
+        _refuse_part_of_worktree(order)
+        surveyed = survey(
+            order.folder, exclude=order.exclude, follow_links=order.follow_links, progress=progress
+        )
+        check_list(surveyed, progress)
+        store = open_store()
+        _refuse_own_store(url, surveyed)
+        work = _Push(order, author, source, surveyed, progress, url, _warnings(surveyed, url))
+        if store is not None and store.revisions.ref(order.dataset, order.revision) is not None:
+            report = work.again(store, dry_run=dry_run)
+        elif dry_run:
+            report = work.plan(store)
+        else:
+            made = store is None
+            report = work.publish(store or make_store(), store_created=made)
+    logger.info("push of %s to %s: %s", order.name, url, "published" if report.is_new else "there")
     return replace(report, seconds=time.monotonic() - began)
 
 
@@ -128,7 +133,8 @@ class _Push:
         if store.objects.damaged and not dry_run:
             sealed = self._heal(store, sealed)
         self.survey.remember()
-        self._move_worktree(store, there, sealed)
+        if not dry_run:
+            self._move_worktree(store, there, sealed)
         return self._report(there.id, there.info, sealed, is_new=False, dry_run=dry_run)
 
     def _collision(self, store: ObjectStore, there: Published, mine: Listing) -> CollisionError:
@@ -151,15 +157,21 @@ class _Push:
         return store.revisions.by_id(self.order.dataset, self.order.revision, ref.manifest)
 
     def _heal(self, store: ObjectStore, sealed: Listing) -> Listing:
-        """Send again what this revision needs and what is recorded as damaged."""
-        damaged = {oid for oid, _ in store.objects.damaged}
-        ids = pa.array(sorted(damaged), pa.binary(ID_BYTES))
-        is_hit = pc.any(pc.is_in(sealed.table["sha1"], value_set=ids), min_count=0).as_py()
-        if not is_hit and sealed.root.tree not in damaged:
+        """Send again what this revision needs and the store has only damaged."""
+        presence = Presence(store.objects, [])
+        files = sealed.table.filter(pc.not_equal(sealed.table["mode"], FOLDER))
+        is_whole = pc.all(presence.is_there(files), min_count=0).as_py()
+        if is_whole and not missing_trees(sealed, presence):
             return sealed
         store.file.check_writable(store.url)
         with self._sending(store) as sending:
-            return sending.objects(None)
+            sent = sending.objects(None)
+        if sent.root != sealed.root:
+            raise ConflictError(
+                f"{self.order.folder} changed while what is damaged of {self.order.name} was sent again",
+                hint="run the command again",
+            )
+        return sent
 
     def _sending(self, store: ObjectStore) -> Sending:
         sending = Sending(
@@ -173,7 +185,7 @@ class _Push:
         self.survey.read_unknown(self.progress)
         self.survey.remember()
         table = self.survey.table()
-        check_collisions(self.survey.scan, self.survey.digests, table)
+        check_collisions(table)
         sealed = listing.seal(table)
         parent = self._parent(store) if store else None
         files = sealed.table.filter(pc.not_equal(sealed.table["mode"], FOLDER))
@@ -200,7 +212,9 @@ class _Push:
             sealed = sending.objects(parent)
             info = self._info(sealed, parent)
             published = sending.manifest(sealed, info)
-            sending.ref(published)
+            is_first = sending.ref(published)
+        if not is_first:
+            return self.again(store, dry_run=False)  # is it the same data?
         self.survey.remember()
         self._move_worktree(store, published, sealed)
         self._renew_listings(store)
@@ -215,7 +229,7 @@ class _Push:
 
     def _check_names(self, store: ObjectStore) -> None:
         """Refuse a new name that differs from another one only in the case of its letters."""
-        revisions = store.revisions.names(self.order.dataset)
+        revisions = store.revisions.taken(self.order.dataset)
         datasets = () if revisions else store.revisions.datasets()
         for kind, name, names in (
             ("dataset", self.order.dataset, datasets),
@@ -329,15 +343,21 @@ def _refuse_part_of_worktree(order: Order) -> None:
     )
 
 
-def _refuse_own_store(store: ObjectStore, surveyed: Survey) -> None:
-    """Refuse to push a store into itself."""
-    home, root = store.backend.local_path(""), surveyed.scan.root.resolve()
-    if home is None or not home.resolve().is_relative_to(root):
+def _refuse_own_store(url: str, surveyed: Survey) -> None:
+    """Refuse to push a store into itself, also one that is still to be made."""
+    if "://" in url:
         return
-    inside = str(home.resolve().relative_to(root)).strip(".")
-    if any(folder.path == inside for folder in surveyed.scan.folders):
+    home, root = Path(url).resolve(), surveyed.scan.root.resolve()
+    if not home.is_relative_to(root):
+        return
+    relative = home.relative_to(root)
+    inside = "" if relative == Path() else relative.as_posix()
+    is_left_out = home.exists() and not any(
+        folder.path == inside for folder in surveyed.scan.folders
+    )
+    if not is_left_out:
         raise ConflictError(
-            f"the store {store.url} lies in the folder to push, {surveyed.scan.root}",
+            f"the store {url} lies in the folder to push, {surveyed.scan.root}",
             hint="keep it elsewhere, or leave it out with --exclude or .dsaignore",
         )
 

@@ -6,8 +6,10 @@ buffer, hears which of it is new, and packs that.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import stat
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -24,7 +26,7 @@ from dsa.cas.ids import ID_BYTES, ObjectId
 from dsa.cas.locations import LocationRows, write_part
 from dsa.cas.packs import HEADER_BYTES
 from dsa.cas.trees import EXECUTABLE, FILE, FOLDER, LINK
-from dsa.errors import CollisionError, DamageError, DsaError
+from dsa.errors import AccessError, CollisionError, DamageError, DsaError
 from dsa.progress import SILENT, Progress
 from dsa.verbs.presence import Presence
 from dsa.workers.crew import Crew, Script, crew_size
@@ -159,7 +161,7 @@ class Sink:
         """Make all that was published durable, then say where it is."""
         if len(self._pending):
             self.backend.flush()
-            write_part(self.backend, self._pending.table())
+            write_part(self.backend, self._pending.table(), self.staging)
             self.backend.flush()
         self._pending = LocationRows()
         self._packs = 0
@@ -229,14 +231,24 @@ class _Reader:
             self._refused += (
                 f"{path}: it keeps changing while it is read" for path in paths_of(self._scan, rows)
             )
-            if self._refused:
-                raise DsaError(
-                    f"{len(self._refused)} of the files in {self._scan.root} cannot be read",
-                    hint="nothing was published; push again when nobody writes to them",
-                    problems=sorted(self._refused),
-                )
+            leading_out = self._scan.links_leading_out()  # one may have changed since the scan
+            self._refused += (f"{path}: {problem}" for path, problem in leading_out.items())
+            self._complain()
             if self._sink:
                 crew.run(self._finish)
+
+    def _complain(self) -> None:
+        """Say which files could not be read."""
+        if not self._refused:
+            return
+        count, may_not = len(self._refused), os.strerror(errno.EACCES)
+        what = f"{count} {'file' if count == 1 else 'files'} in {self._scan.root} cannot be read"
+        problems = sorted(self._refused)
+        if all(problem.endswith(may_not) for problem in problems):
+            raise AccessError(what, problems=problems)
+        raise DsaError(
+            what, hint="run the command again when nobody writes to them", problems=problems
+        )
 
     def _crew(self, files: int, size: int) -> Crew:
         jobs = crew_size(files, size)
@@ -289,7 +301,7 @@ class _Reader:
         if is_new and made.staged is None:
             before = made
             made = yield ("large", (path, batch.signatures, True))
-            if isinstance(made, str) or made.sha1 != before.sha1:
+            if isinstance(made, str) or made.sha256 != before.sha256:
                 sink.presence.unclaim(before.sha1)
                 self._fail(batch, 0, made if isinstance(made, str) else "")
                 return
@@ -328,11 +340,16 @@ class _Reader:
             try:
                 full = os.path.join(self._scan.root, path)
                 info = os.stat(full) if self._follow_links else os.lstat(full)
+                is_pushed_link = path in self._scan.links and _kind(info.st_mode) == stat.S_IFLNK
+                problem = self._scan.link_problem(path) if is_pushed_link else None
             except OSError as error:
                 self._refused.append(f"{path}: it went away while it was read ({error.strerror})")
                 continue
             if _kind(info.st_mode) != _kind_of_mode(folder.modes[at]):
                 self._refused.append(f"{path}: it became something else while it was read")
+                continue
+            if problem is not None:
+                self._refused.append(f"{path}: {problem}")
                 continue
             if folder.modes[at] != LINK:
                 folder.modes[at] = EXECUTABLE if info.st_mode & 0o100 else FILE
@@ -386,30 +403,26 @@ def batches(scan: Scan, rows: list[int]) -> Iterator[Batch]:
         yield Batch(batch.rows, batch.paths, batch.sizes, b"".join(signatures))
 
 
-def check_collisions(scan: Scan, digests: Digests, table: pa.Table) -> None:
-    """Refuse two files of one scan that have one SHA-1 and different SHA-256, naming both.
+def check_collisions(table: pa.Table) -> None:
+    """Refuse two files of one listing that have one SHA-1 and different SHA-256, naming both.
 
-    `table` has the scan's rows; only where its digests do not pair up is each looked at.
+    Only where the digests do not pair up is each file looked at.
     """
     files = table.filter(pc.not_equal(table["mode"], FOLDER))
     parts = (files["sha1"].cast(pa.binary()), files["sha256"].cast(pa.binary()))
     if len(pc.unique(pc.binary_join_element_wise(*parts, b""))) == len(pc.unique(files["sha1"])):
         return
-    seen: dict[bytes, tuple[bytes, int]] = {}
-    modes = (mode for folder in scan.folders for mode in folder.modes)
-    for row, mode in enumerate(modes):
-        if mode == FOLDER:
-            continue
-        oid, check = digests.sha1_of(row), digests.sha256_of(row)
-        first_check, first = seen.setdefault(oid, (check, row))
+    seen: dict[bytes, tuple[bytes, str]] = {}
+    columns = (files["sha1"].to_pylist(), files["sha256"].to_pylist())
+    for path, oid, check in zip(listing.paths(files).to_pylist(), *columns, strict=True):
+        first_check, first = seen.setdefault(oid, (check, path))
         if first_check != check:
-            one, other = paths_of(scan, [first, row])
             raise CollisionError(
-                f"{one} and {other} have one SHA-1 ({oid.hex()}) and different contents",
+                f"{first} and {path} have one SHA-1 ({oid.hex()}) and different contents",
                 hint="one of the two was made to collide: neither may stand for the other",
                 problems=[
-                    f"{one}: SHA-256 {first_check.hex()}",
-                    f"{other}: SHA-256 {check.hex()}",
+                    f"{first}: SHA-256 {first_check.hex()}",
+                    f"{path}: SHA-256 {check.hex()}",
                 ],
             )
 

@@ -20,7 +20,7 @@ from dsa.cas.objectstore import ObjectStore
 from dsa.cas.refs import Ref
 from dsa.cas.revisions import Published
 from dsa.cas.trees import FOLDER, tree_header
-from dsa.errors import ConflictError, DamageError, DsaError
+from dsa.errors import DamageError, DsaError
 from dsa.progress import Progress
 from dsa.verbs.presence import Presence
 from dsa.verbs.reading import Sink, Totals, check_collisions, ingest
@@ -30,6 +30,7 @@ from dsa.workers.packer import Packer
 logger = logging.getLogger(__name__)
 
 _GC_POLL_SECONDS = 2.0
+_POLLS_A_MARK = 150  # five minutes
 _TREES_AT_ONCE_BYTES = 4 * 1024 * 1024
 
 
@@ -49,8 +50,8 @@ class Sending:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             self._mark = site.Mark.begin(self._backend, *self._names)
-            stack.callback(self._mark.end)
-            self._staging = stack.enter_context(site.staging(self._backend))
+            stack.callback(lambda: self._mark.end())  # noqa: PLW0108  # it may be renewed
+            self._staging = stack.enter_context(self._backend.staging())
             self._wait_for_gc()
             self._stack = stack.pop_all()
         self._store.refresh()  # what was read before the mark does not count
@@ -69,31 +70,48 @@ class Sending:
             made = self._store.indexes.listing(parent)
             self.totals.share(made.table.filter(pc.not_equal(made.table["mode"], FOLDER)))
             return made
-        covered = [self._store.indexes.listing(parent).table] if parent else []
+        covered = self._covered(parent)
         presence = Presence(self._store.objects, covered)
         sink = Sink(self._backend, presence, self._staging)
         try:
-            rows = self._missing_rows(presence)
-            ingest(
-                surveyed.scan,
-                surveyed.digests,
-                rows,
-                sink,
-                self.totals,
-                surveyed.follow_links,
-                self._progress,
-            )
-            surveyed.files_read += self.totals.files_read
-            surveyed.digests.unknown = []
+            self._send_files(self._missing_rows(presence), sink)
             table = surveyed.table()
-            check_collisions(surveyed.scan, surveyed.digests, table)
-            self._check_carried(table, presence)
+            if len(self._lost(table, presence)):
+                # Two equal files, and the one to be sent changed: the other one has to be sent.
+                self._send_files(self._lost_rows(presence), sink)
+                table = surveyed.table()
+                self._check_all_there(self._lost(table, presence))
+            check_collisions(table)
             sealed = listing.seal(table)
             self._send_trees(sealed, presence, sink)
             self.totals.share(table.filter(pc.not_equal(table["mode"], FOLDER)))
         finally:
             sink.flush()  # what was sent is found again, whatever ended this push
         return Listing(self._with_places(sealed.table, covered), sealed.root)
+
+    def _covered(self, parent: Published | None) -> list[pa.Table]:
+        """Return what the parent covers; one that is damaged covers nothing, and stops no push."""
+        if parent is None:
+            return []
+        try:
+            return [self._store.indexes.listing(parent).table]
+        except DamageError as error:
+            logger.warning("%s; nothing that %s holds is relied on", error, parent)
+            return []
+
+    def _send_files(self, rows: list[int], sink: Sink) -> None:
+        surveyed, before = self._survey, self.totals.files_read
+        ingest(
+            surveyed.scan,
+            surveyed.digests,
+            rows,
+            sink,
+            self.totals,
+            surveyed.follow_links,
+            self._progress,
+        )
+        surveyed.files_read += self.totals.files_read - before
+        surveyed.digests.unknown = []
 
     def manifest(self, sealed: Listing, info: RevisionInfo) -> Published:
         """Write `revision.json`, the manifest and the index."""
@@ -109,8 +127,8 @@ class Sending:
         self._store.indexes.trust(data, made)
         return made
 
-    def ref(self, published: Published) -> None:
-        """Publish: from here on readers see the revision."""
+    def ref(self, published: Published) -> bool:
+        """Publish: from here on readers see the revision; False if another push was first."""
         if self._mark.is_too_old(layout.object_key(published.id)):
             days = site.PUSH_TOO_OLD_SECONDS / 86_400
             raise DsaError(
@@ -119,31 +137,39 @@ class Sending:
             )
         mine = Ref(published.id)
         key = layout.ref_key(published.dataset, published.revision)
+        self._backend.flush(also=layout.RELIED_ON)
         # A ref that is there and the same is this push's own: the answer was lost.
         if not self._backend.create(key, mine.encode()) and mine != self._store.revisions.ref(
             published.dataset, published.revision
         ):
-            raise ConflictError(
-                f"{published} was published by somebody else meanwhile",
-                hint="run the command again: it says whether the data is the same",
-            )
+            return False
         if self._found_abandoned_gc:
             # It may have gone on, and deleted what this push relied on.
             self._store.refresh()
-            self.objects(None)
+            if self.objects(None).root.tree != published.manifest.data.raw:
+                raise DamageError(
+                    f"{published} was published beside a gc that had been left behind, and its files "
+                    "changed before they could be looked at again",
+                    hint=f"`dsa verify {published}` tells whether anything is missing",
+                )
+        return True
 
     def _wait_for_gc(self) -> None:
-        waits = False
+        polls = 0
         while True:
             running, abandoned = site.running_gc(self._backend, self._mark)
             self._found_abandoned_gc = bool(abandoned)
             if not running:
                 return
-            if not waits:
+            if not polls:
                 logger.warning("waiting for the gc that runs on %s", self._backend.url)
                 self._progress.start("waiting for a gc to end")
-                waits = True
+            polls += 1
             time.sleep(_GC_POLL_SECONDS)
+            if polls % _POLLS_A_MARK == 0:
+                # By a younger mark, on the store's clock, a gc that died meanwhile is known.
+                old, self._mark = self._mark, site.Mark.begin(self._backend, *self._names)
+                old.end()
 
     def _is_as(self, parent: Published) -> bool:
         """Whether the folder holds just what its parent holds, as the stat cache alone tells."""
@@ -166,21 +192,43 @@ class Sending:
         rows: list[int] = pc.indices_nonzero(listing.one_chunk(missing)).to_pylist()
         return rows
 
-    def _check_carried(self, table: pa.Table, presence: Presence) -> None:
-        """Refuse a partial worktree whose other part is not in this store."""
-        tree = self._survey.worktree
-        if tree is None or tree.selection.everything:
-            return
+    def _lost(self, table: pa.Table, presence: Presence) -> pa.Table:
+        """Return the files of a listing that are neither there nor were written now.
+
+        No ref may name one: this holds whatever happened to the files meanwhile.
+        """
         written = listing.fixed(bytes(self.totals.rows.ids), ID_BYTES)
-        known = pc.or_(presence.is_there(table), pc.is_in(table["sha1"], value_set=written))
-        known = pc.or_(known, pc.equal(table["mode"], FOLDER))
-        lost = table.filter(pc.invert(known))
-        if len(lost):
+        known = pc.or_(pc.is_in(table["sha1"], value_set=written), pc.equal(table["mode"], FOLDER))
+        rest = table.filter(pc.invert(known))
+        return rest.filter(pc.invert(presence.is_there(rest))) if len(rest) else rest
+
+    def _lost_rows(self, presence: Presence) -> list[int]:
+        """Return the rows of the scan that `_lost` finds."""
+        from dsa.worktree.columns import table_of
+
+        table = table_of(self._survey.scan, self._survey.digests)
+        lost = listing.paths(self._lost(table, presence))
+        rows: list[int] = pc.indices_nonzero(
+            pc.is_in(listing.paths(table), value_set=lost)
+        ).to_pylist()
+        return rows
+
+    def _check_all_there(self, lost: pa.Table) -> None:
+        """Refuse what cannot be sent: what a partial worktree left in another store, above all."""
+        if not len(lost):
+            return
+        tree, paths = self._survey.worktree, listing.paths(lost).to_pylist()
+        if tree is None or tree.selection.everything:
             raise DsaError(
-                f"{self._store.url} lacks {len(lost)} files that were not selected in this worktree of {tree}",
-                hint=f"push to {tree.store}, or check out all of {tree} first",
-                problems=listing.paths(lost).to_pylist(),
+                f"{len(paths)} files in {self._survey.scan.root} kept changing while they were sent",
+                hint="nothing was published; push again when nobody writes to them",
+                problems=paths,
             )
+        raise DsaError(
+            f"{self._store.url} lacks {len(paths)} files that were not selected in this worktree of {tree}",
+            hint=f"push to {tree.store}, or check out all of {tree} first",
+            problems=paths,
+        )
 
     def _send_trees(self, sealed: Listing, presence: Presence, sink: Sink) -> None:
         """Put new trees into a pack; the empty tree needs none, whoever reads it knows it."""
@@ -189,7 +237,7 @@ class Sending:
         try:
             pending: list[tuple[bytes, bytes, bytes]] = []
             size = 0
-            for _, body in listing.tree_bodies(sealed.table, _new_trees(sealed, presence)):
+            for _, body in listing.tree_bodies(sealed.table, missing_trees(sealed, presence)):
                 data = tree_header(len(body)) + body
                 pending.append((ObjectId.of(data).raw, sha256(data).digest(), data))
                 size += len(data)
@@ -242,7 +290,7 @@ def describe(sealed: Listing, info: RevisionInfo) -> tuple[Manifest, bytes]:
     return Manifest(tree, BlobId(ObjectId.of(revision_json))), revision_json
 
 
-def _new_trees(sealed: Listing, presence: Presence) -> list[Run]:
+def missing_trees(sealed: Listing, presence: Presence) -> list[Run]:
     """Return the folders whose trees the store lacks, each tree once, in order."""
     table = sealed.table
     folders = table.filter(pc.equal(table["mode"], FOLDER))

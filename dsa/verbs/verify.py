@@ -17,7 +17,7 @@ from dsa.cas.ids import ID_BYTES, ObjectId
 from dsa.cas.objectstore import ObjectStore
 from dsa.cas.site import Place
 from dsa.cas.storefile import StoreFile
-from dsa.errors import DsaError
+from dsa.errors import AccessError, DsaError
 from dsa.progress import SILENT, Progress
 from dsa.reports import VerifyReport
 from dsa.verbs.check_names import check_keys, check_logs, check_names
@@ -46,6 +46,14 @@ def verify(
     check = _Verify(store, progress)
     damaged = check.some(specs, data=data) if specs else check.everything(data=data)
     findings = check.problems.findings(check.revisions.listings())
+    closed = [finding for finding in findings if "no permission" in finding.detail]
+    if closed:
+        # What is missed where nothing could be read is no damage, and must not be recorded.
+        raise AccessError(
+            f"{len(closed)} files of {store.url} may not be read, so nothing can be said of it",
+            hint="run it as somebody who may",
+            problems=[f"{finding.subject}: {finding.detail}" for finding in closed],
+        )
     return VerifyReport(
         store=store.url,
         revisions=check.revisions.count,

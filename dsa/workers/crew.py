@@ -49,7 +49,7 @@ def crew_size(files: int, size_bytes: int) -> int:
 class Crew:
     """Workers with one object each, made by `make(*arguments)`; a context manager.
 
-    With `count` 1, or where no process can be started, the one worker is this process itself.
+    With `count` 1, or where Python itself cannot be started anew, the one worker is this process.
     """
 
     def __init__(self, count: int, make: Callable[..., Any], *arguments: Any) -> None:

@@ -20,7 +20,7 @@ from dsa.cas.objects import Window
 from dsa.cas.trees import EXECUTABLE, FILE, LINK
 from dsa.errors import ConflictError, DamageError, DsaError
 from dsa.remotes.local import translate
-from dsa.workers.folders import Folders
+from dsa.workers.folders import Folders, name_new
 from dsa.workers.signature import NO_SIGNATURE, is_same, signature
 from dsa.workers.stream import clone, copy_hashed
 
@@ -250,14 +250,16 @@ class Writer:
     def _name_it(self, folder: str, name: str, expected: bytes | None) -> bytes:
         """Give the temporary file its final name, if there is still what was expected."""
         place = self._folders.descriptor(folder)
-        if expected is not None:
+        if expected:
             try:
                 there = signature(os.stat(name, dir_fd=place, follow_symlinks=False))
             except FileNotFoundError:
                 there = b""
             if not is_same(there, expected):
                 raise ConflictError("it was changed while the checkout ran")
-        os.rename(self._name, name, dst_dir_fd=place)
+            os.rename(self._name, name, dst_dir_fd=place)
+        else:
+            name_new(self._name, place, name)
         return signature(os.stat(name, dir_fd=place, follow_symlinks=False))
 
 

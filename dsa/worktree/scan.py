@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from pathlib import Path
 
-from dsa.cas.names import MAX_ENTRY_BYTES, check_entry_name, leaves_tree
+from dsa.cas.names import MAX_ENTRY_BYTES, check_entry_name, is_git_folder, leaves_tree
 from dsa.cas.trees import EXECUTABLE, FILE, FOLDER, LINK
 from dsa.errors import AccessError, DsaError, NotFoundError
 from dsa.workers.signature import NO_SIGNATURE, SIGNATURE, signature
 from dsa.worktree.djarchive import MANIFEST_NAME
 from dsa.worktree.ignore import IGNORE_FILE, Ignore
+from dsa.worktree.links import leading_out
 
-LEFT_OUT_FOLDERS = {".git", ".dsa"}
 _MAX_DEPTH = 255
 _MAX_FOLDER_BYTES = 4096 - MAX_ENTRY_BYTES - 1
 _KIND = 0o170000  # of a mode: a file, a folder, a link
@@ -51,6 +51,7 @@ class Scan:
     ignored: list[str] = field(
         default_factory=list
     )  # by .dsaignore or --exclude; a folder ends in /
+    links: dict[str, str] = field(default_factory=dict)  # path -> target, of those to be pushed
 
     def __len__(self) -> int:
         return sum(len(folder.names) for folder in self.folders)
@@ -63,6 +64,25 @@ class Scan:
         except UnicodeEncodeError:
             self.problems.append(f"{os.fsencode(path)!r}: {reason}")
         self.strange.append(path)
+
+    def link_problem(self, path: str) -> str | None:
+        """Read a link; return why it cannot be pushed as a link, or note where it points."""
+        target = os.readlink(os.path.join(self.root, path))
+        try:
+            target.encode()
+        except UnicodeEncodeError:
+            return "a link whose target is not UTF-8"
+        if leaves_tree(path.rpartition("/")[0], target):
+            return f"a link that leaves the tree, to {target} {_FOLLOW}"
+        self.links[path] = target
+        return None
+
+    def links_leading_out(self) -> dict[str, str]:
+        """Return the links that leave the tree through others, and what to say of each."""
+        return {
+            path: f"a link that leaves the tree through another link, to {self.links[path]} {_FOLLOW}"
+            for path in leading_out(self.links)
+        }
 
     def check(self) -> None:
         """Refuse the whole tree, naming everything in it that cannot be pushed."""
@@ -138,6 +158,8 @@ def scan(
         tick(len(folder.names))
         for child, trail in inside:
             heappush(heap, (os.fsencode(child), child, trail))
+    for path, problem in found.links_leading_out().items():
+        found.refuse(path, problem)
     found.problems.sort()
     return found
 
@@ -198,12 +220,9 @@ class _Walk:
         """Return an entry's row, None if it is not taken; add a folder to `inside`."""
         found, name = self._found, entry.name
         path = f"{folder}/{name}" if folder else name
-        if name in LEFT_OUT_FOLDERS:
-            found.left_out[name] += 1
+        if name == ".dsa" or is_git_folder(name):
+            found.left_out[".dsa" if name == ".dsa" else ".git"] += 1
             found.closed.append(path)
-            return None
-        if self._ignore and path == MANIFEST_NAME:
-            found.left_out[name] += 1
             return None
         try:
             info = entry.stat(follow_symlinks=False)
@@ -217,6 +236,9 @@ class _Walk:
             found.refuse(path, error.strerror or str(error))
             return None
         is_folder = stat.S_ISDIR(info.st_mode)
+        if self._ignore and path == MANIFEST_NAME and not is_folder:
+            found.left_out[name] += 1
+            return None
         if self._ignore and self._ignore.active and self._ignore.ignored(path, is_dir=is_folder):
             found.left_out["ignored"] += 1
             found.ignored.append(f"{path}/" if is_folder else path)
@@ -249,7 +271,7 @@ class _Walk:
             is_too_long = len(path.encode()) > _MAX_FOLDER_BYTES or path.count("/") >= _MAX_DEPTH
             return "a path that is too long or too deep" if is_too_long else None
         if stat.S_ISLNK(mode):
-            return _link_problem(entry.path, path.rpartition("/")[0]) if self._ignore else None
+            return self._found.link_problem(path) if self._ignore else None
         return None if stat.S_ISREG(mode) else _KINDS.get(_KIND & mode, "of an unknown kind")
 
 
@@ -264,17 +286,7 @@ def _columns(path: str, rows: list[tuple[bytes, str, int, int, bytes]]) -> Folde
     return folder
 
 
-def _link_problem(path: str, folder: str) -> str | None:
-    """Return why a link cannot be pushed as a link."""
-    target = os.readlink(path)
-    try:
-        target.encode()
-    except UnicodeEncodeError:
-        return "a link whose target is not UTF-8"
-    if leaves_tree(folder, target):
-        return f"a link that leaves the tree, to {target} (--follow-links takes what it points at)"
-    return None
-
+_FOLLOW = "(--follow-links takes what it points at)"
 
 _KINDS = {
     stat.S_IFIFO: "a FIFO",

@@ -16,11 +16,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from uuid import uuid4
 
 from dsa.cas.ids import ID_BYTES, SHA256_BYTES
 from dsa.cas.trees import FOLDER
 from dsa.workers.signature import SIGNATURE, changed_ns
+from dsa.worktree.atomic import replacing
 from dsa.worktree.scan import Folder, Scan
 
 logger = logging.getLogger(__name__)
@@ -155,16 +155,16 @@ def save(path: Path, scan: Scan, digests: Digests, stamp_ns: int) -> None:
         }
     )
     facts = {b"dsa.statcache": _VERSION, b"dsa.check": _check(table)}
-    partial = path.with_name(f"{path.name}.{uuid4().hex}")
+    table = table.replace_schema_metadata(facts)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        table = table.replace_schema_metadata(facts)
-        with pa.ipc.new_file(partial, table.schema) as writer:
+        with (
+            replacing(path, durable=False) as partial,
+            pa.ipc.new_file(partial, table.schema) as writer,
+        ):
             writer.write_table(table)
-        partial.replace(path)
     except OSError as error:
         logger.warning("the stat cache %s cannot be written: %s", path, error)
-        partial.unlink(missing_ok=True)
 
 
 def wait_for_tick(signatures: bytes) -> int:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import shlex
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
-from uuid import uuid4
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from dsa.cas import strictjson
 from dsa.cas.ids import BlobId, ManifestId, ObjectId, Sha256, TreeId
 from dsa.cas.manifest import Manifest
-from dsa.errors import DamageError, UsageError
+from dsa.errors import ConflictError, DamageError, UsageError
+from dsa.worktree.atomic import replacing
 from dsa.worktree.selection import Selection
 
 if TYPE_CHECKING:
@@ -24,9 +25,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_T = TypeVar("_T")
+
 FOLDER = ".dsa"
 _STATE = "worktree.json"
+_PENDING = "pending.json"
 _BASE = "base"
+LOCK = "lock"  # held by whoever changes the worktree, and by a push while it looks at it
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,22 +55,10 @@ class Worktree:
     @classmethod
     def at(cls, root: Path) -> Self | None:
         """Return what is checked out in this very folder, None if nothing was."""
-        path = root / FOLDER / _STATE
-        try:
-            value = strictjson.loads(path.read_bytes(), what=str(path))
-            return cls._decode(root, value)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except (ValueError, KeyError, TypeError, UsageError) as error:
-            raise DamageError(
-                f"{path} cannot be read: {error}",
-                hint=f"move {root / FOLDER} away; the next checkout makes it anew and keeps your files",
-            ) from error
+        return _load(root, _STATE, lambda value: cls._decode(root, value))
 
     @classmethod
     def _decode(cls, root: Path, value: dict[str, Any]) -> Self:
-        if value["format"] != 1:
-            raise ValueError("it was written by a newer release")
         return cls(
             root,
             str(value["store"]),
@@ -109,7 +102,6 @@ class Worktree:
     def save(self) -> None:
         """Write the state: from now on this is what is checked out."""
         value = {
-            "format": 1,
             "store": self.store,
             "dataset": self.dataset,
             "revision": self.revision,
@@ -119,13 +111,96 @@ class Worktree:
             "revision.json": str(self.revision_json),
             "selection": list(self.selection.selectors),
         }
-        path = make_folder(self.root) / _STATE
-        partial = path.with_name(f"{_STATE}.{uuid4().hex}")
-        try:
-            partial.write_bytes(strictjson.dumps(value))
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        _save(self.root, _STATE, value)
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """What a checkout goes to, from before its first change until it is checked out.
+
+    While it is there, the folder is a mix of revisions, and nothing that could be published.
+    """
+
+    root: Path
+    dataset: str
+    revision: str
+    manifest: ManifestId
+    selection: Selection
+
+    @classmethod
+    def at(cls, root: Path) -> Self | None:
+        """Return what the unfinished checkout into this very folder goes to, None if there is none."""
+        return _load(root, _PENDING, lambda value: cls._decode(root, value))
+
+    @classmethod
+    def _decode(cls, root: Path, value: dict[str, Any]) -> Self:
+        return cls(
+            root,
+            str(value["dataset"]),
+            str(value["revision"]),
+            ManifestId(ObjectId.parse(value["manifest"])),
+            Selection(tuple(map(str, value["selection"]))),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.dataset}@{self.revision}"
+
+    def save(self) -> None:
+        """Write it down: from now on the folder changes."""
+        value = {
+            "dataset": self.dataset,
+            "revision": self.revision,
+            "manifest": str(self.manifest),
+            "selection": list(self.selection.selectors),
+        }
+        _save(self.root, _PENDING, value)
+
+    def end(self) -> None:
+        """Forget it: it is what is checked out."""
+        (self.root / FOLDER / _PENDING).unlink(missing_ok=True)
+
+
+def refuse_unfinished(folder: Path) -> None:
+    """Raise `ConflictError` if a checkout into the worktree around a folder was not finished."""
+    root = root_around(folder)
+    pending = Pending.at(root) if root else None
+    if pending is not None:
+        raise ConflictError(
+            f"a checkout of {pending} into {pending.root} was not finished",
+            hint=f"run `dsa checkout {pending} {shlex.quote(str(pending.root))}` again",
+        )
+
+
+def root_around(folder: Path) -> Path | None:
+    """Return the nearest folder, this one or one above it, in which a checkout ever worked."""
+    here = folder.resolve()
+    for root in (here, *here.parents):
+        own = root / FOLDER
+        if own.is_dir() and not own.is_symlink() and (holds_state(root) or (own / LOCK).exists()):
+            return root
+    return None
+
+
+def _load(root: Path, name: str, decode: Callable[[dict[str, Any]], _T]) -> _T | None:
+    """Read one of the files that `_save` writes; None if it is not there."""
+    path = root / FOLDER / name
+    try:
+        value = strictjson.loads(path.read_bytes(), what=str(path))
+        if value["format"] != 1:
+            raise ValueError("it was written by a newer release")
+        return decode(value)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, KeyError, TypeError, UsageError) as error:
+        raise DamageError(
+            f"{path} cannot be read: {error}",
+            hint=f"move {root / FOLDER} away; the next checkout makes it anew and keeps your files",
+        ) from error
+
+
+def _save(root: Path, name: str, value: dict[str, Any]) -> None:
+    with replacing(make_folder(root) / name) as partial:
+        partial.write_bytes(strictjson.dumps({"format": 1, **value}))
 
 
 def statcache_path(root: Path) -> Path:
@@ -152,17 +227,13 @@ def keep_base(
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{uuid4().hex}")
-    try:
+    with replacing(path) as partial:
         write_index(partial, sealed, made, revision_json)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def holds_state(root: Path) -> bool:
     """Whether a checkout was ever begun here."""
-    return any((root / FOLDER / name).exists() for name in (_STATE, _BASE))
+    return any((root / FOLDER / name).exists() for name in (_STATE, _PENDING, _BASE))
 
 
 def base_table(root: Path, manifest: ManifestId) -> pa.Table | None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from folders import put_part
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dsa.cas import layout
 from dsa.cas.ids import ObjectId
-from dsa.cas.locations import SCHEMA, LocationRows, Locations, read_part, write_part
+from dsa.cas.locations import SCHEMA, LocationRows, Locations, read_part
 from dsa.errors import DamageError
 from dsa.remotes.local import LocalBackend
 from dsa.remotes.memory import MemoryBackend
@@ -49,7 +51,7 @@ def row(content: bytes, pack: bytes | None = None, offset: int | None = None) ->
 @settings(max_examples=30)
 def test_a_part_comes_back_sorted(said: list[Row]) -> None:
     backend = MemoryBackend()
-    oid = write_part(backend, table_of(said))
+    oid = put_part(backend, table_of(said))
     key = layout.locations_key(oid)
     assert ObjectId.of(backend.read(key)) == oid
     table = read_part(backend, key)
@@ -63,7 +65,7 @@ def test_a_part_comes_back_sorted(said: list[Row]) -> None:
 
 def test_plain_parquet_readers_read_a_part(tmp_path: Path) -> None:
     backend = LocalBackend(tmp_path)
-    key = layout.locations_key(write_part(backend, table_of([row(b"x", b"p" * 20, 70), row(b"y")])))
+    key = layout.locations_key(put_part(backend, table_of([row(b"x", b"p" * 20, 70), row(b"y")])))
     table = pq.read_table(tmp_path / key)
     assert table.column_names == SCHEMA.names
     assert sorted(table["size"].to_pylist()) == [1, 1]
@@ -74,8 +76,8 @@ def test_plain_parquet_readers_read_a_part(tmp_path: Path) -> None:
 
 def test_what_several_parts_say_counts_together() -> None:
     backend = MemoryBackend()
-    write_part(backend, table_of([row(b"x", b"p" * 20, 70), row(b"y")]))
-    write_part(backend, table_of([row(b"x"), row(b"z")]))
+    put_part(backend, table_of([row(b"x", b"p" * 20, 70), row(b"y")]))
+    put_part(backend, table_of([row(b"x"), row(b"z")]))
     locations = Locations(backend)
     assert sorted(map(str, locations.of(ObjectId.of(b"x")))) == sorted(
         map(str, [(b"p" * 20, 70, 1), (None, None, 1)])
@@ -88,7 +90,7 @@ def test_what_several_parts_say_counts_together() -> None:
 
 def test_places_on_record_are_ignored_and_others_are_not() -> None:
     backend = MemoryBackend()
-    write_part(backend, table_of([row(b"x", b"p" * 20, 70), row(b"x"), row(b"y", b"p" * 20, 99)]))
+    put_part(backend, table_of([row(b"x", b"p" * 20, 70), row(b"x"), row(b"y", b"p" * 20, 99)]))
     oid = ObjectId.of(b"x")
     assert Locations(backend, frozenset({(oid.raw, b"p" * 20)})).of(oid) == [(None, None, 1)]
     assert Locations(backend, frozenset({(oid.raw, None)})).of(oid) == [(b"p" * 20, 70, 1)]
@@ -100,8 +102,8 @@ def test_places_on_record_are_ignored_and_others_are_not() -> None:
 @pytest.mark.parametrize("how", ["flipped", "cut", "empty", "garbage", "named wrongly"])
 def test_a_damaged_part_is_named_and_passed_by(how: str, caplog: pytest.LogCaptureFixture) -> None:
     backend = MemoryBackend()
-    key = layout.locations_key(write_part(backend, table_of([row(b"x")])))
-    write_part(backend, table_of([row(b"y")]))
+    key = layout.locations_key(put_part(backend, table_of([row(b"x")])))
+    put_part(backend, table_of([row(b"y")]))
     data = backend.read(key)
     if how == "named wrongly":
         backend.remove(key)
@@ -129,9 +131,9 @@ def test_a_part_with_other_columns_or_empty_fields_is_damage() -> None:
     backend = MemoryBackend()
     nulls = table_of([row(b"x")]).set_column(1, "size", pa.array([None], pa.int64()))
     for table in (pa.table({"id": [1]}), nulls, table_of([row(b"x")]).drop_columns(["sha256"])):
-        path = backend.staging() / "part"
-        pq.write_table(table, path)
-        data = path.read_bytes()
+        made = io.BytesIO()
+        pq.write_table(table, made)
+        data = made.getvalue()
         key = layout.locations_key(ObjectId.of(data))
         backend.create(key, data)
         with pytest.raises(DamageError):
@@ -154,10 +156,10 @@ def test_a_part_that_is_not_there_or_no_file_is_damage(tmp_path: Path) -> None:
 
 def test_a_name_that_a_damaged_part_has_is_not_used_again() -> None:
     backend = MemoryBackend()
-    first = write_part(backend, table_of([row(b"x")]))
-    assert write_part(backend, table_of([row(b"x")])) == first  # the same bytes, the same name
+    first = put_part(backend, table_of([row(b"x")]))
+    assert put_part(backend, table_of([row(b"x")])) == first  # the same bytes, the same name
     backend.write(layout.locations_key(first), b"damaged")
-    second = write_part(backend, table_of([row(b"x")]))
+    second = put_part(backend, table_of([row(b"x")]))
     assert second != first
     assert backend.read(layout.locations_key(first)) == b"damaged"
     assert Locations(backend).of(ObjectId.of(b"x")) == [(None, None, 1)]
@@ -165,6 +167,6 @@ def test_a_name_that_a_damaged_part_has_is_not_used_again() -> None:
 
 def test_no_staged_file_is_left(tmp_path: Path) -> None:
     backend = LocalBackend(tmp_path)
-    write_part(backend, table_of([row(b"x")]))
-    write_part(backend, table_of([row(b"x")]))
-    assert list(backend.staging().iterdir()) == []
+    put_part(backend, table_of([row(b"x")]))
+    put_part(backend, table_of([row(b"x")]))
+    assert list((tmp_path / "site/tmp").iterdir()) == []

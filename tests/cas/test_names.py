@@ -17,12 +17,14 @@ from hypothesis import strategies as st
 
 from dsa.cas.names import (
     BAD_NAME_REGEX,
+    GIT_FOLDER_REGEX,
     Spec,
     check_dataset,
     check_entry_name,
     check_revision,
     folds_with,
     is_folder,
+    is_git_folder,
     latest,
     leaves_tree,
     newest_first,
@@ -289,9 +291,44 @@ def refused(name: str) -> bool:
     return False
 
 
-def matches(names: list[str]) -> list[bool]:
-    found = pc.match_substring_regex(pa.array(names, pa.string()), BAD_NAME_REGEX)
+def matches(names: list[str], regex: str = BAD_NAME_REGEX) -> list[bool]:
+    found = pc.match_substring_regex(pa.array(names, pa.string()), regex)
     return [bool(answer) for answer in found.to_pylist()]
+
+
+GIT_FOLDERS = [
+    ".git", ".GIT", ".Git", ".git.", ".git . ", "git~1", "GIT~1", ".git:x", ".git::$INDEX_ALLOCATION",
+    ".git\\x", ".g\u200cit", "\ufeff.git", ".git\u200d",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GIT_FOLDERS)
+def test_every_spelling_of_git_is_known(name: str) -> None:
+    assert is_git_folder(name)
+    assert matches([name], GIT_FOLDER_REGEX) == [True]
+
+
+@given(st.lists(names | st.tuples(st.sampled_from(GIT_FOLDERS), tricky).map("".join), max_size=20))
+@example(
+    ["git", "git~2", "git~10", ".gitignore", ".git-x", ".gitmodules", "x.git", " .git", "..git"]
+)
+def test_git_is_found_in_a_column_as_one_by_one(names: list[str]) -> None:
+    assert matches(names, GIT_FOLDER_REGEX) == [is_git_folder(name) for name in names]
+
+
+def test_names_that_only_begin_like_git_are_data() -> None:
+    for name in (
+        "git",
+        "git~2",
+        "git~10",
+        ".gitignore",
+        ".git-x",
+        "x.git",
+        " .git",
+        "..git",
+        ".g it",
+    ):
+        assert not is_git_folder(name)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from folders import put_part
 from hypothesis import given
 from hypothesis import strategies as st
 from packing import pack
@@ -15,7 +16,7 @@ from packing import pack
 from dsa.cas import layout, objects, site
 from dsa.cas.backend import Backend
 from dsa.cas.ids import ObjectId, Sha256
-from dsa.cas.locations import LocationRows, write_part
+from dsa.cas.locations import LocationRows
 from dsa.cas.objects import Objects, Wanted, Window, is_object
 from dsa.cas.trees import EMPTY_TREE, FILE, TreeEntry, encode_tree
 from dsa.errors import DamageError, MissingObjectError
@@ -65,7 +66,7 @@ def put_row(
 ) -> None:
     rows = LocationRows()
     rows.add(OID.raw, size, Sha256.of(CONTENT).raw, pack, offset)
-    write_part(backend, rows.table())
+    put_part(backend, rows.table())
 
 
 def wanted(pack: bytes | None = None, offset: int | None = None) -> Wanted:

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from uuid import uuid4
 
@@ -23,8 +24,9 @@ import pytest
 
 from dsa.cas.backend import Backend, FileInfo
 from dsa.errors import AccessError, ConflictError, DsaError, UsageError
+from dsa.remotes import staging
 from dsa.remotes.connect import connect
-from dsa.remotes.local import LocalBackend
+from dsa.remotes.local import LocalBackend, _rename_to_new
 from dsa.remotes.memory import MemoryBackend
 
 KEY = "packs/0123.zip"
@@ -49,10 +51,24 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
     return made
 
 
+stagings = ExitStack()
+
+
+@pytest.fixture(autouse=True)
+def _stagings() -> Iterator[None]:
+    with stagings:
+        yield
+
+
 def staged(backend: Backend, data: bytes) -> Path:
-    path = backend.staging() / uuid4().hex
+    path = stagings.enter_context(backend.staging()) / uuid4().hex
     path.write_bytes(data)
     return path
+
+
+def unfinished(root: Path) -> list[str]:
+    stagings.close()
+    return os.listdir(root / "site/tmp")
 
 
 def keys(infos: Iterator[FileInfo]) -> list[str]:
@@ -236,8 +252,8 @@ def test_what_is_listed_has_the_infos(backend: Backend) -> None:
 
 def test_files_that_are_being_written_are_not_listed(backend: Backend) -> None:
     path = staged(backend, b"half")
-    (backend.staging() / "folder").mkdir()
-    (backend.staging() / "folder/half").write_bytes(b"half")
+    (path.parent / "folder").mkdir()
+    (path.parent / "folder/half").write_bytes(b"half")
     assert list(backend.list("")) == []
     assert list(backend.list("site/")) == []
     backend.publish(path, KEY)
@@ -305,18 +321,87 @@ def test_of_many_processes_one_wins(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP])
+@pytest.mark.parametrize("has_rename", [True, False])
 def test_without_links_creation_is_still_exclusive(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, has_rename: bool
 ) -> None:
     def no_link(*_: object) -> None:
         raise OSError(code, "no links here")
 
     monkeypatch.setattr(os, "link", no_link)
+    if not has_rename:
+        monkeypatch.setattr("dsa.remotes.local._rename_to_new", no_link)
+    backend = local(tmp_path)
+    key = f"packs/{40 * '0'}.zip"
+    (tmp_path / "store").chmod(0o770)
+    before = os.umask(0o077)
+    try:
+        assert backend.create(key, b"first")
+        assert not backend.create(key, b"second")
+        assert backend.create("refs/ds/@1", b"ref")
+    finally:
+        os.umask(before)
+    assert backend.read(key) == b"first"
+    assert keys(backend.list("")) == [key, "refs/ds/@1"]
+    assert stat.S_IMODE((tmp_path / "store" / key).stat().st_mode) == 0o440
+    assert stat.S_IMODE((tmp_path / "store/refs/ds/@1").stat().st_mode) == 0o660
+
+
+def test_a_rename_that_does_not_overwrite_stands_in_for_a_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_link(*_: object) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    def fails(*_: object) -> None:
+        raise AssertionError("created under its final name")
+
+    try:
+        _rename_to_new(tmp_path / "none", tmp_path / "new")
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        pytest.skip(f"no renameat2 here: {error}")
+    monkeypatch.setattr(os, "link", no_link)
+    monkeypatch.setattr(LocalBackend, "_create_in_place", fails)
     backend = local(tmp_path)
     assert backend.create(KEY, b"first")
     assert not backend.create(KEY, b"second")
     assert backend.read(KEY) == b"first"
-    assert keys(backend.list("")) == [KEY]
+    assert unfinished(tmp_path / "store") == []
+
+
+def test_without_links_and_renames_a_short_write_leaves_no_torn_file(tmp_path: Path) -> None:
+    """The disk is full once the temporary file is written: RLIMIT_FSIZE, in a process of its own."""
+    script = f"""
+import errno, os, resource, signal, sys
+sys.path.insert(0, {PACKAGE!r})
+from pathlib import Path
+from dsa.errors import DsaError
+from dsa.remotes import local
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+def no_link(*_):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+    raise OSError(errno.EPERM, "no links here")
+os.link = local._rename_to_new = no_link
+backend = local.LocalBackend(Path({str(tmp_path / "store")!r}))
+try:
+    backend.create("refs/ds/@1", b"x" * 100_000)
+except DsaError:
+    pass
+else:
+    sys.exit("it was written")
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+assert backend.info("refs/ds/@1") is None
+assert not list(Path(backend.url, "site/tmp").iterdir())
+real = os.write
+os.write = lambda descriptor, data: real(descriptor, data[:1000])  # a short write is no error
+os.link = local._rename_to_new = lambda *_: (_ for _ in ()).throw(OSError(errno.EPERM, "no"))
+assert backend.create("refs/ds/@1", b"x" * 100_000)
+assert backend.read("refs/ds/@1") == b"x" * 100_000
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 # --- write, publish, remove ----------------------------------------------------------------------
@@ -354,7 +439,7 @@ def test_publish_takes_a_file_in(backend: Backend) -> None:
     assert not path.exists()
     assert backend.read(KEY) == b"content"
     backend.flush()
-    backend.flush()
+    backend.flush(also=["packs/", "none/"])
 
 
 def test_publish_keeps_what_is_there_and_takes_the_staged_file_away(backend: Backend) -> None:
@@ -390,6 +475,152 @@ def test_a_failed_publish_leaves_neither_name_nor_staged_file(tmp_path: Path) ->
     assert not path.exists()
 
 
+def test_publishing_what_is_not_there_is_a_designed_error(backend: Backend) -> None:
+    path = staged(backend, b"content")
+    path.unlink()
+    with pytest.raises(DsaError):
+        backend.publish(path, KEY)
+    assert backend.info(KEY) is None
+    backend.publish(staged(backend, b"content"), KEY)
+    assert backend.read(KEY) == b"content"
+
+
+def test_a_file_where_a_folder_should_be_is_a_designed_error(tmp_path: Path) -> None:
+    backend = local(tmp_path)
+    backend.create("packs", b"a file")
+    for call in (
+        lambda: backend.create(KEY, b"x"),
+        lambda: backend.write(KEY, b"x"),
+        lambda: backend.publish(staged(backend, b"x"), KEY),
+    ):
+        with pytest.raises(DsaError):
+            call()
+
+
+# --- staging -------------------------------------------------------------------------------------
+
+
+def test_a_staging_folder_is_ones_own_and_goes_at_the_end(backend: Backend) -> None:
+    with backend.staging() as one, backend.staging() as other:
+        assert one != other
+        (one / "left").write_bytes(b"x")
+        (one / "folder").mkdir()
+        backend.publish(one / "left", KEY)
+        (one / "folder/left").write_bytes(b"x")
+        assert other.is_dir()
+    assert not one.exists()
+    assert not other.exists()
+    with pytest.raises(ZeroDivisionError), backend.staging() as folder:
+        1 / 0  # noqa: B018  # what the caller raises comes out as it is
+    assert not folder.exists()
+
+
+_KILLED = """
+import os, sys
+sys.path.insert(0, {package!r})
+from pathlib import Path
+from dsa.remotes.local import LocalBackend
+backend = LocalBackend(Path({root!r}))
+context = backend.staging()
+folder = context.__enter__()
+(folder / "half").write_bytes(b"half")
+os.fsync = lambda descriptor: (print(folder, flush=True), sys.stdin.read())
+backend.create("new", b"half")
+"""
+
+
+def test_what_a_killed_process_left_is_cleaned_and_what_a_living_one_has_is_not(
+    tmp_path: Path,
+) -> None:
+    backend = local(tmp_path)
+    tmp = tmp_path / "store/site/tmp"
+    script = _KILLED.format(package=PACKAGE, root=backend.url)
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as program:
+        assert program.stdout is not None
+        theirs = Path(program.stdout.readline().strip())
+        with backend.staging() as own:
+            before = set(tmp.iterdir())
+            assert {own, theirs} < before
+            assert len(before) == 3  # and the file of its `create`
+        assert (theirs / "half").exists()
+        program.kill()
+    with backend.staging() as own:
+        assert list(tmp.iterdir()) == [own]
+
+
+def test_what_another_host_or_another_start_left_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its locks may not be seen here."""
+    backend = local(tmp_path)
+    with backend.staging() as own, monkeypatch.context() as patch:
+        patch.setattr("socket.gethostname", lambda: "elsewhere")
+        theirs = own.parent / f"{staging._prefix()}x"
+        patch.undo()
+        patch.setattr("dsa.cas.site.boot_id", lambda: "before")
+        earlier = own.parent / f"{staging._prefix()}x"
+    mine = theirs.parent / f"{staging._prefix()}x"
+    for path in (mine, theirs, earlier):
+        path.mkdir()
+        (path / "file").write_bytes(b"x")
+    os.mkfifo(theirs.parent / f"{staging._prefix()}fifo")
+    (theirs.parent / f"{staging._prefix()}link").symlink_to(tmp_path)
+    with backend.staging():
+        assert (theirs / "file").exists()
+        assert (earlier / "file").exists()
+        assert not mine.exists()
+    assert tmp_path.exists()
+
+
+@pytest.mark.parametrize("is_folder", [True, False])
+def test_what_is_cleaned_before_it_is_locked_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_folder: bool
+) -> None:
+    taken: list[Path] = []
+    name = "_make_folder" if is_folder else "_make_file"
+    make = getattr(staging, name)
+
+    def makes(path: Path) -> int:
+        descriptor: int = make(path)
+        if len(taken) < 2:
+            taken.append(path)
+            staging.clean(path.parent)
+            assert not path.exists()
+        return descriptor
+
+    monkeypatch.setattr(staging, name, makes)
+    backend = local(tmp_path)
+    if is_folder:
+        with backend.staging() as own:
+            assert own.is_dir()
+            assert own not in taken
+    else:
+        assert backend.create(KEY, b"x")
+        assert backend.read(KEY) == b"x"
+    assert len(taken) == 2
+
+
+@pytest.mark.parametrize("has_module", [True, False])
+def test_without_locks_nothing_is_cleaned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_module: bool
+) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "no locks here")
+
+    if has_module:
+        monkeypatch.setattr("fcntl.flock", fails)
+    else:
+        monkeypatch.setattr(staging, "fcntl", None)
+    backend = local(tmp_path)
+    with backend.staging() as one, backend.staging() as other:
+        assert one.is_dir()
+        assert other.is_dir()
+        assert backend.create(KEY, b"x")
+    assert unfinished(tmp_path / "store") == []
+
+
 def test_remove_forgets(backend: Backend) -> None:
     backend.create(KEY, b"x")
     backend.remove(KEY)
@@ -401,8 +632,9 @@ def test_remove_forgets(backend: Backend) -> None:
 
 def test_staged_files_are_on_the_disk_of_the_store(tmp_path: Path) -> None:
     backend = local(tmp_path)
-    assert backend.staging().stat().st_dev == (tmp_path / "store").stat().st_dev
-    assert backend.staging() == tmp_path / "store/site/tmp"
+    with backend.staging() as own:
+        assert own.stat().st_dev == (tmp_path / "store").stat().st_dev
+        assert own.parent == tmp_path / "store/site/tmp"
 
 
 def test_all_is_synced_before_it_is_said_to_be_there(
@@ -436,6 +668,50 @@ def test_all_is_synced_before_it_is_said_to_be_there(
     synced.clear()
     backend.flush()
     assert synced == set()
+    backend.flush(also=("packs/", "refs/", "none/"))
+    assert synced == {f"{root}/packs", f"{root}/refs"}
+
+
+def test_what_somebody_else_named_is_synced_with_what_relies_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Folders that another process made, or killed before its flush, as if they were one's own."""
+    if not Path("/proc/self/fd").exists():
+        pytest.skip("this system does not tell the names of open files")
+    root = tmp_path / "store"
+    (root / "refs/some/set").mkdir(parents=True)
+    synced: set[str] = set()
+    monkeypatch.setattr(
+        os, "fsync", lambda descriptor: synced.add(os.readlink(f"/proc/self/fd/{descriptor}"))
+    )
+    LocalBackend(root).create("refs/some/set/@1", b"x")
+    assert {str(root / key) for key in ("refs/some/set", "refs/some", "refs", "")} <= synced
+
+
+def test_a_flush_that_failed_is_made_up_for_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not Path("/proc/self/fd").exists():
+        pytest.skip("this system does not tell the names of open files")
+    backend = local(tmp_path)
+    backend.publish(staged(backend, b"x"), KEY)
+    backend.publish(staged(backend, b"x"), "index/x")
+    tried: set[str] = set()
+
+    def fails(descriptor: int) -> None:
+        raise OSError(errno.EIO, "the disk is broken")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fails)
+        for _ in range(5):
+            with pytest.raises(DsaError):
+                backend.flush(also=["packs/"])
+        patch.setattr(
+            os, "fsync", lambda descriptor: tried.add(os.readlink(f"/proc/self/fd/{descriptor}"))
+        )
+        backend.flush()
+    root = str(tmp_path / "store")
+    assert {root, f"{root}/packs", f"{root}/index"} <= tried
 
 
 # --- whose files they are ------------------------------------------------------------------------
@@ -502,7 +778,7 @@ for name, call in {{
     "create": lambda: backend.create("new", b"x"),
     "create below": lambda: backend.create("new/below", b"x"),
     "write": lambda: backend.write("open", b"x"),
-    "staging": lambda: backend.staging(),
+    "staging": lambda: backend.staging().__enter__(),
     "remove": lambda: backend.remove("open"),
     "publish": lambda: backend.publish(staged, "new"),
 }}.items():
@@ -579,7 +855,7 @@ def test_a_full_disk_is_a_designed_error_and_nothing_has_a_name(small_disk: Path
         assert caught.value.hint
     assert backend.info("large") is None
     assert keys(backend.list("")) == ["small"]
-    assert list(backend.staging().iterdir()) == []
+    assert unfinished(small_disk / "store") == []
     assert backend.create("large", b"x" * 100_000)  # there is room again
 
 
@@ -608,7 +884,7 @@ except DsaError:
     pass
 assert backend.read("refs/ds/@1") == b"there"
 assert [info.key for info in backend.list("")] == ["refs/ds/@1"]
-assert not list(backend.staging().iterdir())
+assert not list(Path(backend.url, "site/tmp").iterdir())
 """
     assert resource.RLIMIT_FSIZE >= 0
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
@@ -638,7 +914,7 @@ def test_no_foreign_exception_comes_out(
     monkeypatch.undo()
     assert keys(backend.list("")) == ["there"]
     assert backend.read("there") == b"x"
-    assert list(backend.staging().iterdir()) == []
+    assert unfinished(tmp_path / "store") == []
 
 
 # --- other processes -----------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 import subprocess
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -509,3 +510,110 @@ def test_what_is_recorded_as_damaged_is_sent_again(store: dsa.Store, tmp_path: P
     assert store["ds@1"].read("large") == LARGE
     store.checkout("ds@1", tmp_path / "w")
     assert look(tmp_path / "w") == look(folder)
+
+
+def test_what_a_ref_relies_on_is_synced_before_it_whoever_wrote_it(
+    store: dsa.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another push may have given names in these folders, and been killed before it synced them."""
+    if not Path("/proc/self/fd").exists():
+        pytest.skip("this system does not tell the names of open files")
+    folder = make(tmp_path / "t", TREE | {"large": LARGE})
+    store.push("ds", "1", folder)
+    synced: list[str] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    store.push("other", "1", folder)
+    before = synced[: synced.index(f"{store.url}/refs/other")]
+    for name in ("objects", "packs", "locations", "index"):
+        assert f"{store.url}/{name}" in before
+
+
+def test_a_second_push_of_the_same_data_at_once_finds_it_there(
+    store: dsa.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other push publishes between this one's look and its ref."""
+    from dsa.verbs.sending import Sending
+
+    folder = make(tmp_path / "t", TREE)
+    publish = Sending.ref
+
+    def slow(self: Sending, published: object) -> bool:
+        monkeypatch.setattr(Sending, "ref", publish)
+        assert store.push("ds", "1", folder).is_new
+        return publish(self, published)  # type: ignore[arg-type]  # what push gives
+
+    monkeypatch.setattr(Sending, "ref", slow)
+    assert not dsa.open(store.url, create=True).push("ds", "1", folder).is_new
+
+
+def test_a_hidden_store_in_the_folder_is_noticed_also_before_it_is_made(tmp_path: Path) -> None:
+    folder = make(tmp_path / "t", {"a": b"x"})
+    for place in (folder / ".store", folder / "store", folder):
+        with pytest.raises(ConflictError, match="lies in the folder to push"):
+            dsa.open(place, create=True).push("ds", "1", folder)
+        assert not (place / "dsa.json").exists()
+    store = dsa.open(folder / ".store", create=True)
+    assert store.push("ds", "1", make(tmp_path / "u", {"a": b"x"})).is_new
+    assert store.push("ds", "2", folder, exclude=[".store"]).files == 1
+
+
+def test_a_dry_run_does_not_move_the_worktree(store: dsa.Store, tmp_path: Path) -> None:
+    store.push("ds", "1", make(tmp_path / "t", {"a": b"1"}))
+    store.checkout("ds@1", tmp_path / "w")
+    store.push("ds", "2", make(tmp_path / "u", {"a": b"2"}))
+    (tmp_path / "w" / "a").write_bytes(b"2")
+    assert not store.push("ds", "2", tmp_path / "w", dry_run=True).is_new
+    assert dsa.status(tmp_path / "w").revision == "1"
+
+
+def test_a_damaged_parent_stops_no_push(store: dsa.Store, tmp_path: Path) -> None:
+    store.push("ds", "1", make(tmp_path / "t", {"a": b"1", "b/c": b"2"}))
+    root = Path(store.url)
+    for path in [*root.glob("index/*"), *root.glob("locations/*")]:
+        path.unlink()
+    for path in root.glob("packs/*"):
+        path.chmod(0o644)
+        path.write_bytes(b"x" * path.stat().st_size)
+    report = store.push("ds", "2", make(tmp_path / "u", {"a": b"1", "b/c": b"3"}))
+    assert (report.parent, report.objects_new) == ("ds@1", 2)
+    store.checkout("ds@2", tmp_path / "w")
+    assert look(tmp_path / "w") == {"a": b"1", "b/c": b"3"}
+
+
+def test_a_name_that_was_withdrawn_still_counts_for_the_case_of_letters(
+    store: dsa.Store, tmp_path: Path
+) -> None:
+    folder = make(tmp_path / "t", {"a": b"1"})
+    made = store.push("ds", "aB", folder)
+    (Path(store.url) / "refs/ds/@aB").chmod(0o644)
+    (Path(store.url) / "refs/ds/@aB").write_text(f"withdrawn {made.manifest}\n")
+    with pytest.raises(ConflictError, match="case"):
+        store.push("ds", "ab", folder)
+
+
+def test_what_was_taken_for_sent_and_was_not_is_sent_after_all(
+    store: dsa.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two equal files one is sent; it may change just then, and its claim is taken back."""
+    from dsa.verbs.presence import NameOf, Presence
+
+    folder = make(tmp_path / "t", {"a": b"x", "b": b"y" * 300_000})
+    ask = Presence.ask
+    asked: list[int] = []
+
+    def on_its_way(
+        self: Presence, ids: bytes, checks: bytes, sizes: Sequence[int], name_of: NameOf
+    ) -> bytes:
+        asked.append(len(sizes))
+        return ask(self, ids, checks, sizes, name_of) if len(asked) > 2 else bytes(len(sizes))
+
+    monkeypatch.setattr(Presence, "ask", on_its_way)
+    assert store.push("s", "1", folder).objects_new == 2
+    store.checkout("s@1", tmp_path / "w")
+    assert look(tmp_path / "w") == {"a": b"x", "b": b"y" * 300_000}

@@ -15,6 +15,7 @@ import packing
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from folders import put_part
 
 import dsa
 from dsa.cas import layout, listing, locations, packs, strictjson
@@ -23,7 +24,7 @@ from dsa.cas.history import LogState, append
 from dsa.cas.ids import BlobId, ManifestId, ObjectId, Sha256, TreeId
 from dsa.cas.index import write_index
 from dsa.cas.listing import SCHEMA
-from dsa.cas.locations import LocationRows, write_part
+from dsa.cas.locations import LocationRows
 from dsa.cas.manifest import Manifest, RevisionInfo
 from dsa.cas.objectstore import ObjectStore
 from dsa.cas.refs import Ref
@@ -104,7 +105,7 @@ class Place:
         """Replace a part of the locations by one with other rows, named rightly."""
         changed = change(pq.read_table(path).cast(locations.SCHEMA))
         path.unlink()
-        return self.root / layout.locations_key(write_part(self.backend, changed))
+        return self.root / layout.locations_key(put_part(self.backend, changed))
 
     def subject(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
@@ -253,8 +254,8 @@ def test_a_flipped_byte_in_a_pack_is_named_recorded_and_healed(place: Place) -> 
         assert file.read() == SMALL
     for data in (False, True):
         finding = place.only(data=data, damage=False)
-        assert (finding.kind, finding.subject) == ("damaged", place.subject(pack))
-        assert "on record, and whole in another place" in finding.detail
+        assert (finding.kind, finding.subject) == ("healed", place.subject(pack))
+        assert "sent again, and is whole in another place" in finding.detail
     assert place.store.push("some/set", "2", place.folder).healed == 0
 
 
@@ -414,7 +415,7 @@ def test_a_location_with_a_wrong_place_lies(place: Place) -> None:
     assert (finding.kind, finding.subject) == ("lying location", place.subject(part))
     assert finding.paths == ("some/set@2:other",)
     assert place.store.push("some/set", "2", place.folder).healed == 1
-    assert place.only(damage=False).kind == "lying location"
+    assert place.only(damage=False).kind == "healed"
     with place.store["some/set@2"].open("other") as file:
         assert file.read() == OTHER
 
@@ -457,7 +458,7 @@ def test_a_location_with_a_wrong_sha256_lies(place: Place) -> None:
 def test_a_second_row_that_contradicts_a_good_one_is_settled_by_reading(place: Place) -> None:
     rows = LocationRows()
     rows.add(ObjectId.of(LARGE).raw, len(LARGE), bytes(32), None, None)
-    key = layout.locations_key(write_part(place.backend, rows.table()))
+    key = layout.locations_key(put_part(place.backend, rows.table()))
     finding = place.only()
     assert (finding.kind, finding.subject) == ("lying location", key)
 
@@ -467,7 +468,7 @@ def test_rows_that_cannot_be_are_named(place: Place) -> None:
     rows.add(b"a" * 20, -1, bytes(32), None, None)
     rows.add(b"b" * 20, 5, bytes(32), None, 7)
     rows.add(b"c" * 20, 5, bytes(32), b"p" * 20, None)
-    key = layout.locations_key(write_part(place.backend, rows.table()))
+    key = layout.locations_key(put_part(place.backend, rows.table()))
     finding = place.only(data=True)
     assert (finding.kind, finding.subject) == ("bad locations", key)
     assert "3 rows" in finding.detail
@@ -689,7 +690,7 @@ def publish(backend: Backend, rows: list[dict[str, object]], **said: object) -> 
         backend.create(layout.object_key(ObjectId.of(data)), data)
         rows_.add(ObjectId.of(data).raw, len(data), Sha256.of(data).raw, None, None)
         assert run.stop > run.start
-    write_part(backend, rows_.table())
+    put_part(backend, rows_.table())
     backend.create(layout.ref_key("ds", "1"), Ref(manifest.id).encode())
     return manifest
 
@@ -732,7 +733,7 @@ def test_trees_that_do_not_come_to_the_revision_json_are_named(tmp_path: Path) -
     backend.create(layout.object_key(ObjectId.of(content)), content)
     rows = LocationRows()
     rows.add(ObjectId.of(content).raw, 1, Sha256.of(content).raw, None, None)
-    write_part(backend, rows.table())
+    put_part(backend, rows.table())
     findings = dsa.open(tmp_path).verify(data=True).findings
     assert [(finding.kind, finding.subject) for finding in findings] == [
         ("bad index", layout.index_key(manifest.id)),

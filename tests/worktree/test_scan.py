@@ -12,6 +12,7 @@ from treetools import EMPTY, ODD, Exec, Link, make
 
 from dsa.cas import listing
 from dsa.errors import DsaError, NotFoundError
+from dsa.verbs.reading import hash_rows
 from dsa.worktree.columns import scan_of, table_of
 from dsa.worktree.scan import Scan, drop, scan
 from dsa.worktree.statcache import Digests
@@ -136,3 +137,55 @@ def test_a_tick_hears_of_every_entry(tmp_path: Path) -> None:
     make(tmp_path, {f"{n % 3}/{n}": b"" for n in range(20)})
     heard: list[int] = []
     assert len(scan(tmp_path, tick=heard.append)) == sum(heard) == 23
+
+
+def test_git_is_left_out_in_every_spelling(tmp_path: Path) -> None:
+    spelt = [".git", ".GIT", "a/.Git", "a/git~1", "a/.git.", "a/.g\u200cit", "a/GIT~1"]
+    make(tmp_path, {f"{path}/config": b"" for path in spelt} | {"a/.gitignore": b"", "a/git": b""})
+    for everything in (False, True):
+        found = scan(tmp_path, everything=everything)
+        assert set(listed(found)) == {"a", "a/.gitignore", "a/git"}
+        assert found.left_out == {".git": len(spelt)}
+        assert sorted(found.closed) == sorted(spelt)
+
+
+def test_a_link_that_leaves_through_another_is_refused(tmp_path: Path) -> None:
+    tree = {"s/t/up": Link("../.."), "x": Link("s/t/up/.."), "y": Link("s/t/up/s")}
+    make(tmp_path / "t", tree)
+    found = scan(tmp_path / "t")
+    (problem,) = found.problems
+    assert problem.startswith("x: a link that leaves the tree through another link, to s/t/up/.. (")
+    assert scan(tmp_path / "t", everything=True).problems == []
+    (tmp_path / "t" / "x").unlink()
+    assert scan(tmp_path / "t").problems == []
+
+
+@pytest.mark.parametrize(
+    ("now", "reason"),
+    [
+        ({"l": Link("/etc/passwd")}, "l: a link that leaves the tree, to /etc/passwd"),
+        ({"l": Link("../x")}, "l: a link that leaves the tree, to ../x"),
+        ({"l": Link("s/up/..")}, "l: a link that leaves the tree through another link, to s/up/.."),
+        ({"m": Link("s/up")}, "l: a link that leaves the tree through another link, to m/.."),
+    ],
+)
+def test_a_link_that_changes_after_the_scan_is_looked_at_again(
+    tmp_path: Path, now: dict[str, Link], reason: str
+) -> None:
+    make(tmp_path, {"s/up": Link(".."), "l": Link("m/.."), "m": Link("s/t"), "s/t/f": b""})
+    found = scan(tmp_path)
+    found.check()
+    make(tmp_path, now)
+    rows = [row for row, path in enumerate(listed(found)) if path in ("l", "m")]
+    with pytest.raises(DsaError) as caught:
+        hash_rows(found, digests(found), rows, False)
+    assert [problem.partition(" (")[0] for problem in caught.value.problems] == [reason]
+
+
+def test_a_link_that_changes_to_a_good_one_is_taken(tmp_path: Path) -> None:
+    make(tmp_path, {"l": Link("a"), "d/out": Link("b")})
+    found, everything = scan(tmp_path), scan(tmp_path, everything=True)
+    make(tmp_path, {"l": Link("d/x")})
+    assert hash_rows(found, digests(found), [1], False) == 1
+    make(tmp_path, {"l": Link("/etc")})  # a checkout asks only what is there
+    assert hash_rows(everything, digests(everything), [1], False) == 1
