@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import io
 from collections.abc import ItemsView, Iterator, Mapping, ValuesView
 from functools import cached_property
 from pathlib import Path
@@ -214,11 +213,8 @@ class Revision:
 
     def read(self, path: str) -> bytes:
         """Return a file's bytes, verified."""
-        out = io.BytesIO()
         with self.open(path) as file:
-            while piece := file.read(1 << 20):
-                out.write(piece)
-        return out.getvalue()
+            return file.read()
 
     def show(self) -> ShowReport:
         """Say what this revision is, and what it shares with its parent where the store has that."""

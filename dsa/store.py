@@ -223,7 +223,7 @@ class Store:
         With `record`, what is damaged is written down in the store, so that the next push sends
         it again.
         """
-        from dsa.verbs.verify import verify
+        from dsa.verbs.verify.whole import verify
 
         return verify(self._open(), list(specs), data=data, record=record, progress=progress)
 

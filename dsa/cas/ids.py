@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from hashlib import sha1, sha256
-from typing import NewType, Self
+from functools import partial
+from hashlib import file_digest, sha1, sha256
+from typing import BinaryIO, NewType, Self
 
 ID_BYTES = 20
 SHA256_BYTES = 32
@@ -38,6 +39,17 @@ class ObjectId:
 
     def __str__(self) -> str:
         return self.raw.hex()
+
+
+def sha1_of(file: BinaryIO) -> bytes:
+    """Return the raw SHA-1 of an open file, from where it stands to its end."""
+    digest = file_digest(file, partial(sha1, usedforsecurity=False))  # type: ignore[arg-type]  # it has readinto
+    return digest.digest()
+
+
+def sha256_of(file: BinaryIO) -> bytes:
+    """Return the raw SHA-256 of an open file, from where it stands to its end."""
+    return file_digest(file, sha256).digest()  # type: ignore[arg-type]  # it has readinto
 
 
 BlobId = NewType("BlobId", ObjectId)

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dsa.cas import index, layout, listing
-from dsa.cas.ids import ObjectId
+from dsa.cas.ids import ObjectId, sha256_of
 from dsa.cas.index import IndexFile, IndexProblem
 from dsa.cas.listing import FolderSum, Listing
 from dsa.cas.objects import Objects, Wanted
@@ -217,11 +217,8 @@ def _known(
     for oid in blobs:
         if oid not in known:
             with suppress(DamageError), objects.open(Wanted(ObjectId(oid))) as file:
-                digest, size = sha256(), 0
-                while piece := file.read(1 << 20):
-                    digest.update(piece)
-                    size += len(piece)
-                known[oid] = (size, digest.digest(), None, None)
+                digest = sha256_of(file)
+                known[oid] = (file.tell(), digest, None, None)
     return known
 
 

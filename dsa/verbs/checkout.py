@@ -19,13 +19,13 @@ from dsa.cas.names import GIT_FOLDER_REGEX, parse_spec, printable
 from dsa.cas.objects import Wanted
 from dsa.cas.objectstore import ObjectStore
 from dsa.cas.revisions import Published
-from dsa.cas.trees import EXECUTABLE
+from dsa.cas.trees import EXECUTABLE, FOLDER
 from dsa.errors import ConflictError, DamageError, DsaError, NotFoundError
 from dsa.progress import SILENT, Progress
 from dsa.remotes.local import translate
 from dsa.reports import CheckoutReport
 from dsa.verbs import jobs
-from dsa.verbs.plan import Disk, Plan, plan, wanted_digests
+from dsa.verbs.plan import Disk, Plan, plan, same_files, wanted_digests
 from dsa.verbs.reading import hash_rows
 from dsa.workers.crew import Crew, Script, crew_size
 from dsa.workers.folders import Folders
@@ -197,8 +197,13 @@ class _Checkout:
         is_there = self.root.is_dir()
         disk = scan(self.root, everything=True) if is_there else Scan(self.root, [Folder("")])
         digests = statcache.fill(statcache_path(self.root), disk)
-        known = list(base_tables(self.root))
         table = table_of(disk, digests)
+        if not (digests.unknown or disk.strange) and same_files(table, self.target):
+            files = pc.indices_nonzero(pc.not_equal(self.target["mode"], FOLDER)).to_pylist()
+            self.plan = Plan(pa.array([], pa.int64()), is_fresh=False)
+            self.plan.unchanged = list(zip(files, files, strict=True))
+            return
+        known = list(base_tables(self.root))
         matters = wanted_digests(self.target, table, known)
         unknown = pc.is_in(matters, value_set=pa.array(digests.unknown, matters.type))
         rows = matters.filter(unknown).to_pylist()
@@ -228,9 +233,18 @@ class _Checkout:
 
     def apply(self, temporary: Path) -> None:
         """Carry the plan out; what is wrong is named at the end, what is good is written."""
-        self._check_space()
         published = self.published
-        keep_base(self.root, published.id, published.manifest, self.sealed, published.revision_json)
+        made = Worktree.of(self.root, self.store.url, published, self.selection)
+        if (
+            not self.plan.changes_anything
+            and Worktree.at(self.root) == made
+            and not Pending.at(self.root)
+        ):
+            self._keep_base()  # it may have been lost
+            self._remember()
+            return
+        self._check_space()
+        self._keep_base()
         pending = Pending(
             self.root, published.dataset, published.revision, published.id, self.selection
         )
@@ -249,7 +263,7 @@ class _Checkout:
         finally:
             folders.close()
         self._complain()
-        Worktree.of(self.root, self.store.url, published, self.selection).save()
+        made.save()
         pending.end()
         forget_bases(self.root, but=published.id)
         self._remember()
@@ -282,6 +296,10 @@ class _Checkout:
             dry_run=self.wish.dry_run,
             seconds=seconds,
         )
+
+    def _keep_base(self) -> None:
+        made = self.published
+        keep_base(self.root, made.id, made.manifest, self.sealed, made.revision_json)
 
     def _check_space(self) -> None:
         wanted = pc.sum(self.target["size"].take(self.plan.write), min_count=0).as_py()

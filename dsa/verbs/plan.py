@@ -46,6 +46,26 @@ class Plan:
     )  # edited files that the target lacks, and that stay
     replaced: list[str] = field(default_factory=list)  # somebody's work that --force overwrites
 
+    @property
+    def changes_anything(self) -> bool:
+        """Whether there is anything to do."""
+        todo = (self.permissions, self.make, self.remove, self.remove_folders)
+        return len(self.write) > 0 or any(todo)
+
+
+def same_files(disk: pa.Table, target: pa.Table) -> bool:
+    """Whether both have the same rows in the same order, their folders' digests apart."""
+    if len(disk) != len(target):
+        return False
+    for name in ("folder", "name", "mode"):
+        columns = [listing.one_chunk(table[name]) for table in (disk, target)]
+        if name == "folder":
+            columns = [column.cast(pa.string()) for column in columns]
+        if not columns[0].equals(columns[1]):
+            return False
+    same = pc.or_(pc.equal(disk["sha256"], target["sha256"]), pc.equal(target["mode"], FOLDER))
+    return bool(pc.all(same, min_count=0).as_py())
+
 
 def wanted_digests(target: pa.Table, disk: pa.Table, known: Sequence[pa.Table]) -> pa.Array:
     """Return the rows on disk whose content decides anything: files where a listing has a file."""

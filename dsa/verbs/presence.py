@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from hashlib import sha256
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dsa.cas import layout, listing, site
-from dsa.cas.ids import ID_BYTES, SHA256_BYTES, ObjectId
+from dsa.cas.ids import ID_BYTES, SHA256_BYTES, ObjectId, sha256_of
 from dsa.cas.objects import Objects, Wanted
 from dsa.cas.trees import EMPTY_TREE, FOLDER
 from dsa.errors import CollisionError, DamageError
@@ -163,9 +162,7 @@ class Presence:
         wanted = Wanted(ObjectId(oid))
         try:
             with self._objects.open(wanted) as file:
-                digest = sha256()
-                while piece := file.read(1 << 20):
-                    digest.update(piece)
+                digest = sha256_of(file)
         except DamageError:
             places = [(oid, pack) for pack, _, _ in self._objects.locations.of(ObjectId(oid))]
             site.record_damaged(self._objects.backend, places)
@@ -175,7 +172,7 @@ class Presence:
                 self._objects.backend.url,
             )
             return True
-        if digest.digest() == check:
+        if digest == check:
             return False
         raise CollisionError(
             f"{name} has the SHA-1 {oid.hex()} of another content in {self._objects.backend.url}, "
@@ -183,7 +180,7 @@ class Presence:
             hint="one of the two was made to collide: neither may stand for the other",
             problems=[
                 f"{name}: SHA-256 {check.hex()}, {size} bytes",
-                f"{self._name_in_store(oid)}: SHA-256 {digest.hexdigest()}",
+                f"{self._name_in_store(oid)}: SHA-256 {digest.hex()}",
             ],
         )
 
@@ -211,3 +208,27 @@ def _collect(
 ) -> None:
     for oid, check in zip(ids.to_pylist(), sha256s.to_pylist(), strict=True):
         found.setdefault(oid, set()).add(check)
+
+
+def check_collisions(table: pa.Table) -> None:
+    """Refuse two files of one listing that have one SHA-1 and different SHA-256, naming both.
+
+    Only where the digests do not pair up is each file looked at.
+    """
+    files = table.filter(pc.not_equal(table["mode"], FOLDER))
+    parts = (files["sha1"].cast(pa.binary()), files["sha256"].cast(pa.binary()))
+    if len(pc.unique(pc.binary_join_element_wise(*parts, b""))) == len(pc.unique(files["sha1"])):
+        return
+    seen: dict[bytes, tuple[bytes, str]] = {}
+    columns = (files["sha1"].to_pylist(), files["sha256"].to_pylist())
+    for path, oid, check in zip(listing.paths(files).to_pylist(), *columns, strict=True):
+        first_check, first = seen.setdefault(oid, (check, path))
+        if first_check != check:
+            raise CollisionError(
+                f"{first} and {path} have one SHA-1 ({oid.hex()}) and different contents",
+                hint="one of the two was made to collide: neither may stand for the other",
+                problems=[
+                    f"{first}: SHA-256 {first_check.hex()}",
+                    f"{path}: SHA-256 {check.hex()}",
+                ],
+            )

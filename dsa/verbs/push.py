@@ -25,9 +25,9 @@ from dsa.errors import AccessError, CollisionError, ConflictError, DsaError
 from dsa.progress import SILENT, Progress
 from dsa.reports import PushReport
 from dsa.verbs.compare import changes
-from dsa.verbs.presence import Presence
-from dsa.verbs.reading import Totals, check_collisions, distinct
+from dsa.verbs.presence import Presence, check_collisions
 from dsa.verbs.sending import Sending, describe, missing_trees
+from dsa.verbs.sink import Totals, distinct
 from dsa.verbs.survey import Survey, check_list, survey
 from dsa.worktree.identity import Author, Source, find_author
 from dsa.worktree.state import Worktree, forget_bases, keep_base

@@ -11,78 +11,30 @@ import logging
 import os
 import stat
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from functools import partial
-from hashlib import sha1
-from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from dsa.cas import layout, listing
-from dsa.cas.backend import Backend
-from dsa.cas.ids import ID_BYTES, ObjectId
-from dsa.cas.locations import LocationRows, write_part
-from dsa.cas.packs import HEADER_BYTES
-from dsa.cas.trees import EXECUTABLE, FILE, FOLDER, LINK
-from dsa.errors import AccessError, CollisionError, DamageError, DsaError
+from dsa.cas import layout
+from dsa.cas.ids import ObjectId
+from dsa.cas.trees import EXECUTABLE, FILE, LINK
+from dsa.errors import AccessError, DamageError, DsaError
 from dsa.progress import SILENT, Progress
-from dsa.verbs.presence import Presence
+from dsa.verbs.batches import Batch, batches, bytes_of, paths_of, places
+from dsa.verbs.sink import Sink, Totals
 from dsa.workers.crew import Crew, Script, crew_size
 from dsa.workers.packer import (
-    BUFFER_BYTES,
-    FinishedPack,
     Hashed,
     LargeFile,
     Packer,
-    with_another_name,
 )
 from dsa.workers.signature import SIGNATURE, signature
-from dsa.worktree.scan import Folder, Scan
+from dsa.worktree.scan import Scan
 from dsa.worktree.statcache import Digests
 
 logger = logging.getLogger(__name__)
 
-_BATCH_FILES = 4_096
 _TRIES = 3
-_PART_EVERY_PACKS = 16
-_PART_EVERY_SECONDS = 15.0
 _MAX_HEALED_BYTES = 1 << 30
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Some rows of a scan, by number, with what the scan knows of each."""
-
-    rows: list[int]
-    paths: list[str]
-    sizes: list[int]
-    signatures: bytes
-
-    @property
-    def is_large(self) -> bool:
-        """Whether this is one file that becomes an object in a file of its own."""
-        return self.sizes[0] >= layout.LOOSE_FROM_BYTES
-
-
-@dataclass(slots=True)
-class Totals:
-    """What came of reading; sizes in bytes."""
-
-    files_read: int = 0
-    objects_new: int = 0
-    bytes_new: int = 0
-    objects_shared: int = 0
-    bytes_shared: int = 0
-    healed: int = 0
-    rows: LocationRows = field(default_factory=LocationRows)  # every object that was written
-
-    def share(self, files: pa.Table) -> None:
-        """Count what was there before: all objects of these rows but the new ones."""
-        count, size = distinct(files)
-        self.objects_shared = count - self.objects_new
-        self.bytes_shared = size - self.bytes_new
 
 
 def hash_rows(
@@ -112,90 +64,6 @@ def ingest(
     reader.run(rows)
 
 
-class Sink:
-    """Where new objects go: packs and loose objects in a staging folder, then published.
-
-    Locations are written after each batch of packs, so that a push that was interrupted finds
-    what it had sent.
-    """
-
-    def __init__(self, backend: Backend, presence: Presence, staging: Path) -> None:
-        self.backend = backend
-        self.presence = presence
-        self.staging = staging
-        self._pending = LocationRows()
-        self._packs = 0
-        self._since = time.monotonic()
-
-    def packs(self, finished: Iterable[FinishedPack], totals: Totals) -> None:
-        """Publish finished packs."""
-        for made in finished:
-            pack = with_another_name(made) if self._is_spoilt(made) else made
-            self.backend.publish(Path(pack.staged), layout.pack_key(ObjectId(pack.id)))
-            for rows in (self._pending, totals.rows):
-                rows.add_pack(pack.id, pack.entries, pack.sha256s)
-            totals.objects_new += len(pack.entries)
-            totals.bytes_new += sum(pack.entries.sizes)
-            totals.healed += sum(map(self.presence.is_damaged, _ids(pack)))
-            self._packs += 1
-        late = time.monotonic() - self._since >= _PART_EVERY_SECONDS
-        if self._packs >= _PART_EVERY_PACKS or (late and len(self._pending)):
-            self.flush()
-
-    def loose(self, made: LargeFile, size: int, totals: Totals) -> bool:
-        """Publish a large object; False where its name is taken by other bytes."""
-        assert made.staged is not None
-        key = layout.object_key(ObjectId(made.sha1))
-        there = self.backend.info(key)
-        if there is not None and not self._is_whole(key, made):
-            return False
-        self.backend.publish(Path(made.staged), key)
-        for rows in (self._pending, totals.rows):
-            rows.add(made.sha1, size, made.sha256, None, None)
-        totals.objects_new += 1
-        totals.bytes_new += size
-        totals.healed += self.presence.is_damaged(made.sha1)
-        return True
-
-    def flush(self) -> None:
-        """Make all that was published durable, then say where it is."""
-        if len(self._pending):
-            self.backend.flush()
-            write_part(self.backend, self._pending.table(), self.staging)
-            self.backend.flush()
-        self._pending = LocationRows()
-        self._packs = 0
-        self._since = time.monotonic()
-
-    def _is_spoilt(self, pack: FinishedPack) -> bool:
-        """Whether this name is that of a damaged pack: what is there is kept, and never trusted again."""
-        if any(self.presence.is_on_record(oid, pack.id) for oid in _ids(pack)):
-            return True
-        digest = sha1(usedforsecurity=False)
-        try:
-            with self.backend.open(layout.pack_key(ObjectId(pack.id))) as file:
-                while piece := file.read(1 << 20):
-                    digest.update(piece)
-        except KeyError:
-            return False
-        return digest.digest() != pack.id
-
-    def _is_whole(self, key: str, made: LargeFile) -> bool:
-        """Whether a loose object that no location knows is what it should be: an interrupted push's."""
-        from hashlib import sha256
-
-        digest = sha256()
-        with self.backend.open(key) as file:
-            while piece := file.read(1 << 20):
-                digest.update(piece)
-        return digest.digest() == made.sha256
-
-
-def _ids(pack: FinishedPack) -> Iterator[bytes]:
-    ids = pack.entries.ids
-    return (ids[at : at + ID_BYTES] for at in range(0, len(ids), ID_BYTES))
-
-
 class _Reader:
     """One run over some rows of a scan."""
 
@@ -217,7 +85,7 @@ class _Reader:
         self.totals = Totals()
 
     def run(self, rows: list[int]) -> None:
-        files, size = len(rows), _bytes_of(self._scan, rows)
+        files, size = len(rows), bytes_of(self._scan, rows)
         self._progress.start("reading", files=files, size_bytes=size)
         with self._crew(files, size) as crew:
             for tried in range(_TRIES):
@@ -361,81 +229,6 @@ class _Reader:
             )
             left.append(row)
         return left
-
-
-def places(scan: Scan, rows: Iterable[int]) -> Iterator[tuple[Folder, int]]:
-    """Yield the folder of each row (ascending), and its place in there."""
-    folders = iter(scan.folders)
-    folder, start = next(folders), 0
-    for row in rows:
-        while row >= start + len(folder.names):
-            start += len(folder.names)
-            folder = next(folders)
-        yield folder, row - start
-
-
-def paths_of(scan: Scan, rows: Iterable[int]) -> Iterator[str]:
-    """Yield the path of each row (ascending)."""
-    for folder, at in places(scan, rows):
-        yield f"{folder.path}/{folder.names[at]}" if folder.path else folder.names[at]
-
-
-def batches(scan: Scan, rows: list[int]) -> Iterator[Batch]:
-    """Cut rows (ascending) into batches that fit a worker's buffer; a large file is one by itself."""
-    batch, room = Batch([], [], [], b""), BUFFER_BYTES
-    signatures: list[bytes] = []
-    for row, (folder, at) in zip(rows, places(scan, rows), strict=True):
-        path = f"{folder.path}/{folder.names[at]}" if folder.path else folder.names[at]
-        size = folder.sizes[at]
-        known = folder.signatures[at * SIGNATURE.size : (at + 1) * SIGNATURE.size]
-        if size >= layout.LOOSE_FROM_BYTES:
-            yield Batch([row], [path], [size], known)
-            continue
-        if batch.rows and (room < size + HEADER_BYTES or len(batch.rows) == _BATCH_FILES):
-            yield Batch(batch.rows, batch.paths, batch.sizes, b"".join(signatures))
-            batch, room, signatures = Batch([], [], [], b""), BUFFER_BYTES, []
-        batch.rows.append(row)
-        batch.paths.append(path)
-        batch.sizes.append(size)
-        signatures.append(known)
-        room -= size + HEADER_BYTES
-    if batch.rows:
-        yield Batch(batch.rows, batch.paths, batch.sizes, b"".join(signatures))
-
-
-def check_collisions(table: pa.Table) -> None:
-    """Refuse two files of one listing that have one SHA-1 and different SHA-256, naming both.
-
-    Only where the digests do not pair up is each file looked at.
-    """
-    files = table.filter(pc.not_equal(table["mode"], FOLDER))
-    parts = (files["sha1"].cast(pa.binary()), files["sha256"].cast(pa.binary()))
-    if len(pc.unique(pc.binary_join_element_wise(*parts, b""))) == len(pc.unique(files["sha1"])):
-        return
-    seen: dict[bytes, tuple[bytes, str]] = {}
-    columns = (files["sha1"].to_pylist(), files["sha256"].to_pylist())
-    for path, oid, check in zip(listing.paths(files).to_pylist(), *columns, strict=True):
-        first_check, first = seen.setdefault(oid, (check, path))
-        if first_check != check:
-            raise CollisionError(
-                f"{first} and {path} have one SHA-1 ({oid.hex()}) and different contents",
-                hint="one of the two was made to collide: neither may stand for the other",
-                problems=[
-                    f"{first}: SHA-256 {first_check.hex()}",
-                    f"{path}: SHA-256 {check.hex()}",
-                ],
-            )
-
-
-def distinct(files: pa.Table) -> tuple[int, int]:
-    """Return how many different objects these rows are, and their bytes."""
-    ids = listing.one_chunk(files["sha1"])
-    first = pc.index_in(pc.unique(ids), value_set=ids)
-    return len(first), pc.sum(files["size"].take(first), min_count=0).as_py()
-
-
-def _bytes_of(scan: Scan, rows: list[int]) -> int:
-    return sum(folder.sizes[at] for folder, at in places(scan, rows))
 
 
 def _kind(mode: int) -> int:

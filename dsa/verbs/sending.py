@@ -22,8 +22,9 @@ from dsa.cas.revisions import Published
 from dsa.cas.trees import FOLDER, tree_header
 from dsa.errors import DamageError, DsaError
 from dsa.progress import Progress
-from dsa.verbs.presence import Presence
-from dsa.verbs.reading import Sink, Totals, check_collisions, ingest
+from dsa.verbs.presence import Presence, check_collisions
+from dsa.verbs.reading import ingest
+from dsa.verbs.sink import Sink, Totals
 from dsa.verbs.survey import Survey
 from dsa.workers.packer import Packer
 

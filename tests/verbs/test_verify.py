@@ -35,8 +35,8 @@ from dsa.errors import DamageError, NotFoundError, UsageError
 from dsa.remotes.local import LocalBackend
 from dsa.remotes.memory import MemoryBackend
 from dsa.reports import Finding, VerifyReport
-from dsa.verbs import check_places
-from dsa.verbs.verify import verify
+from dsa.verbs.verify import places as check_places
+from dsa.verbs.verify.whole import verify
 
 SMALL, OTHER, MOVED = b"small file\n", b"another small file\n", b"in a folder\n"
 LARGE = random.Random(3).randbytes(300 * 1024)

@@ -21,8 +21,8 @@ from dsa.cas.revisions import Published
 from dsa.cas.trees import EMPTY_TREE, FOLDER, MAX_TREE_BYTES, TreeEntry, decode_tree
 from dsa.errors import AccessError, DamageError, DsaError, MissingObjectError, UsageError
 from dsa.progress import Progress
-from dsa.verbs.check_names import check_case
-from dsa.verbs.findings import Listed, Problems
+from dsa.verbs.verify.findings import Listed, Problems
+from dsa.verbs.verify.names import check_case
 
 logger = logging.getLogger(__name__)
 

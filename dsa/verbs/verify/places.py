@@ -21,8 +21,8 @@ from dsa.cas.packs import Directory, read_directory
 from dsa.cas.site import Place
 from dsa.errors import DamageError, DsaError
 from dsa.progress import Progress
-from dsa.verbs.check_names import check_keys
-from dsa.verbs.findings import Problems
+from dsa.verbs.verify.findings import Problems
+from dsa.verbs.verify.names import check_keys
 from dsa.workers.checker import (
     NO_ENTRY,
     NO_FILE,

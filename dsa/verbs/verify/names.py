@@ -10,7 +10,7 @@ from dsa.cas.backend import Backend, FileInfo
 from dsa.cas.history import read_log
 from dsa.cas.names import check_dataset
 from dsa.errors import DamageError, DsaError, UsageError
-from dsa.verbs.findings import Problems
+from dsa.verbs.verify.findings import Problems
 
 _SITE = ("tmp/", "pending/", "gc/", "damaged/", "quarantine/")
 _ENTRY = re.compile(r"@(?!00000000)([0-9]{8})\.json", re.ASCII)

@@ -20,10 +20,10 @@ from dsa.cas.storefile import StoreFile
 from dsa.errors import AccessError, DsaError
 from dsa.progress import SILENT, Progress
 from dsa.reports import VerifyReport
-from dsa.verbs.check_names import check_keys, check_logs, check_names
-from dsa.verbs.check_places import PlacesCheck, report_lost, triples
-from dsa.verbs.check_revisions import RevisionsCheck
-from dsa.verbs.findings import Problems
+from dsa.verbs.verify.findings import Problems
+from dsa.verbs.verify.names import check_keys, check_logs, check_names
+from dsa.verbs.verify.places import PlacesCheck, report_lost, triples
+from dsa.verbs.verify.revisions import RevisionsCheck
 
 logger = logging.getLogger(__name__)
 
