@@ -136,14 +136,9 @@ class Sending:
                 f"this push took longer than {days:.0f} days, too long to rely on what it found at its start",
                 hint="run it again: what was sent is found",
             )
-        mine = Ref(published.id)
         key = layout.ref_key(published.dataset, published.revision)
-        self._backend.flush(also=layout.RELIED_ON)
-        # A ref that is there and the same is this push's own: the answer was lost.
-        if not self._backend.create(key, mine.encode()) and mine != self._store.revisions.ref(
-            published.dataset, published.revision
-        ):
-            return False
+        if not self._backend.create(key, Ref(published.id).encode()):
+            return False  # or the answer to this push's own was lost: the ref tells in both cases
         if self._found_abandoned_gc:
             # It may have gone on, and deleted what this push relied on.
             self._store.refresh()
