@@ -137,6 +137,7 @@ class Sending:
                 hint="run it again: what was sent is found",
             )
         key = layout.ref_key(published.dataset, published.revision)
+        self._backend.flush(also=layout.RELIED_ON)
         if not self._backend.create(key, Ref(published.id).encode()):
             return False  # or the answer to this push's own was lost: the ref tells in both cases
         if self._found_abandoned_gc:
