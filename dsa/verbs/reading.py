@@ -7,7 +7,6 @@ buffer, hears which of it is new, and packs that.
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import stat
 import time
@@ -30,8 +29,6 @@ from dsa.workers.packer import (
 from dsa.workers.signature import SIGNATURE, signature
 from dsa.worktree.scan import Scan
 from dsa.worktree.statcache import Digests
-
-logger = logging.getLogger(__name__)
 
 _TRIES = 3
 _MAX_HEALED_BYTES = 1 << 30

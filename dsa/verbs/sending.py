@@ -67,11 +67,12 @@ class Sending:
         What `parent` covers is not looked up.
         """
         surveyed = self._survey
-        if parent is not None and self._is_as(parent):
-            made = self._store.indexes.listing(parent)
+        listings = self._covered(parent)
+        if parent is not None and listings and self._is_as(parent):
+            (made,) = listings
             self.totals.share(made.table.filter(pc.not_equal(made.table["mode"], FOLDER)))
             return made
-        covered = self._covered(parent)
+        covered = [made.table for made in listings]
         presence = Presence(self._store.objects, covered)
         sink = Sink(self._backend, presence, self._staging)
         try:
@@ -90,12 +91,12 @@ class Sending:
             sink.flush()  # what was sent is found again, whatever ended this push
         return Listing(self._with_places(sealed.table, covered), sealed.root)
 
-    def _covered(self, parent: Published | None) -> list[pa.Table]:
-        """Return what the parent covers; one that is damaged covers nothing, and stops no push."""
+    def _covered(self, parent: Published | None) -> list[Listing]:
+        """Return the listing of what the parent covers; one that is damaged covers nothing, and stops no push."""
         if parent is None:
             return []
         try:
-            return [self._store.indexes.listing(parent).table]
+            return [self._store.indexes.listing(parent)]
         except DamageError as error:
             logger.warning("%s; nothing that %s holds is relied on", error, parent)
             return []

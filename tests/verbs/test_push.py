@@ -580,8 +580,10 @@ def test_a_damaged_parent_stops_no_push(store: dsa.Store, tmp_path: Path) -> Non
     for path in root.glob("packs/*"):
         path.chmod(0o644)
         path.write_bytes(b"x" * path.stat().st_size)
-    report = store.push("ds", "2", make(tmp_path / "u", {"a": b"1", "b/c": b"3"}))
-    assert (report.parent, report.objects_new) == ("ds@1", 2)
+    # Also where nothing changed, and nothing has to be read to know it.
+    assert store.push("ds", "same", tmp_path / "t").objects_new == 2
+    report = store.push("ds", "2", make(tmp_path / "u", {"a": b"1", "b/c": b"3"}), parent="1")
+    assert (report.parent, report.objects_new) == ("ds@1", 1)
     store.checkout("ds@2", tmp_path / "w")
     assert look(tmp_path / "w") == {"a": b"1", "b/c": b"3"}
 
