@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from servers.ceph import Ceph, ceph
+from servers.ftp import Ftp, ftp
+from servers.moto import Moto, moto
+from servers.nginx import Nginx, nginx
+from servers.sshd import Sshd, sshd
 
 settings.register_profile("dsa", deadline=None)  # machines under load are slow, not wrong
 settings.load_profile("dsa")
@@ -21,7 +27,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     home = tmp_path_factory.mktemp("home")
     for name in os.environ:
         if (
-            name.startswith(("AWS_", "DSA_", "FSSPEC_", "GIT_", "XDG_"))
+            name.startswith(("AWS_", "DSA_", "FSSPEC_", "GIT_", "SSH_", "XDG_"))
             or name in TERMINAL_VARIABLES
         ):
             monkeypatch.delenv(name)
@@ -37,3 +43,42 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(home / ".gitconfig"))
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
     return home
+
+
+@pytest.fixture(scope="session")
+def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
+    """Return a web server that serves an empty folder."""
+    base = tmp_path_factory.mktemp("nginx")
+    with nginx(base / "own", base / "served") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moto]:
+    """Return moto's S3 server; buckets are never the same."""
+    with moto(tmp_path_factory.mktemp("moto")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ceph]:
+    """Return the Ceph gateway that all of pytest's processes share."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    with ceph(shared / "ceph") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def ssh_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    """Return an SSH server that gives this user the whole disk."""
+    with sshd(tmp_path_factory.mktemp("sshd")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def ftp_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ftp]:
+    """Return an FTP server that serves an empty folder."""
+    with ftp(tmp_path_factory.mktemp("ftp")) as server:
+        yield server

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +16,16 @@ class FileInfo:
     key: str
     size: int
     modified: float  # seconds since 1970, UTC
+    md5: bytes | None = None  # raw, of its content; only where the store tells it for nothing
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What a place was asked, and what it cost: requests (each try counts), bodies in bytes."""
+
+    requests: int = 0
+    bytes_sent: int = 0
+    bytes_received: int = 0
 
 
 class Backend(Protocol):
@@ -23,12 +33,32 @@ class Backend(Protocol):
 
     Keys are relative, have `/` between segments, and never `..` or an empty segment. Every method
     may raise `AccessError` (no permission, no connection) and `DsaError` (a full disk); a foreign
-    exception never comes out. An instance may be sent to another process by pickle.
+    exception never comes out. What passes by itself was tried again before. An instance may be
+    sent to another process by pickle, and all methods may be called from several threads.
     """
 
     @property
     def url(self) -> str:
         """How a person names this place, without secrets; `connect(url)` finds it again."""
+
+    @property
+    def place(self) -> str:
+        """What tells this place from others: its URL, and what else decides which server answers.
+
+        What was found out about one place is kept under this, and is said of no other one.
+        """
+
+    @property
+    def jobs(self) -> int:
+        """How many calls at once it is worth making; 1 where they do not wait for a network."""
+
+    @property
+    def traffic(self) -> Traffic:
+        """What was asked of a server so far; all zero where there is none."""
+
+    @property
+    def claims(self) -> bool | None:
+        """Whether of several `create`s exactly one wins; None: not known before it was tried."""
 
     def exists(self) -> bool:
         """Whether the place itself is there and holds anything at all."""
@@ -81,6 +111,14 @@ class Backend(Protocol):
         `DsaError` if it was not there.
         """
 
+    def send(self, source: BinaryIO, key: str, size: int, is_right: Callable[[], bool]) -> bool:
+        """Write a file named by its content from a stream of `size` bytes, read once, in order.
+
+        The name is given only if `is_right()` says so when all was read, and only if as many
+        bytes came; else False, and nothing changed. One that is there already may be kept: then
+        nothing needs to be read. All or nothing; durable as after `publish`. Memory is bounded.
+        """
+
     def flush(self, *, also: Iterable[str] = ()) -> None:
         """Return when everything that this instance published will survive a power cut.
 
@@ -94,3 +132,17 @@ class Backend(Protocol):
 
     def local_path(self, key: str) -> Path | None:
         """Return the file's path where it is a file of this machine, for reflinks and hard links."""
+
+
+@runtime_checkable
+class Attesting(Protocol):
+    """A place whose server may keep and check the SHA-1 of whole files; whether it does is to be tried."""
+
+    def attested(self, key: str) -> bytes | None:
+        """Return the raw SHA-1 that the server itself gives for a file; None where it gives none.
+
+        `KeyError` if there is no such file.
+        """
+
+    def write_attested(self, key: str, data: bytes, sha1: bytes) -> None:
+        """Write a file and declare its raw SHA-1; `DsaError` where the server finds it wrong."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from dsa.cas.backend import Backend
 from dsa.errors import UsageError
 from dsa.remotes.local import LocalBackend
+from dsa.remotes.options import Options
 
 
 def _is_utf8(text: str) -> bool:
@@ -19,21 +21,61 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
-def connect(url: str) -> Backend:
+def _refuse_password(url: str) -> None:
+    """Refuse a password in a URL: it would stand in files, logs and lists of processes."""
+    for link in url.split("::"):
+        try:
+            parts = urlsplit(link)
+            password, _ = parts.password, parts.port
+        except ValueError:  # whose text may hold a piece of a password
+            raise UsageError(
+                "a URL names a host, or a host and the number of a port, which this one does not",
+                hint="scheme://[user@]host[:port]/path",
+            ) from None
+        if password is not None:
+            raise UsageError(
+                f"a URL holds no password: {parts.scheme}://{parts.username or ''}:***@{parts.hostname}",
+                hint="leave it out; s3 takes it from AWS's files, sftp from your keys, others from ~/.netrc",
+            )
+
+
+def connect(url: str, options: Mapping[str, str] | None = None) -> Backend:
     """Return the Backend of a place; nothing is looked at yet.
 
-    A text without `://` is a local path; `~` is the home folder.
+    A text without `://` is a local path; `~` is the home folder. `options` are those of a
+    remote; what each kind takes is in docs/configuration.md. Raises: `UsageError`.
     """
     scheme, separator, _ = url.partition("://")
+    chosen = Options(dict(options or {}))
     if not url:
         raise UsageError("an empty text is no store")
     if not _is_utf8(url):
         raise UsageError(f"a store's path has to be UTF-8: {os.fsencode(url)!r}")
-    if not separator:
-        return LocalBackend(Path(url).expanduser().absolute())
-    if scheme == "file":
-        return LocalBackend(Path(unquote(urlsplit(url).path)))
-    raise UsageError(
-        f"stores at {scheme}:// are not supported by this release",
-        hint="give a local path, or file://",
-    )
+    if separator and not scheme:
+        raise UsageError(f"{url} is neither a path nor a URL")
+    if not separator or scheme == "file":
+        chosen.check((), url)
+        path = unquote(urlsplit(url).path) if separator else url
+        return LocalBackend(Path(path).expanduser().absolute())
+    _refuse_password(url)
+    # Each brings heavy libraries of its own: only what the scheme needs is imported.
+    match scheme:
+        case "s3":
+            from dsa.remotes.s3 import S3Backend
+
+            return S3Backend(url, chosen)
+        case "sftp" | "ssh":
+            from dsa.remotes.sftp import SftpBackend
+
+            return SftpBackend(url, chosen)
+        case "http" | "https":
+            from dsa.remotes.http import HttpBackend
+
+            return HttpBackend(url, chosen)
+        case "ftp":
+            from dsa.remotes.ftp import FtpBackend
+
+            return FtpBackend(url, chosen)
+    from dsa.remotes.generic import GenericBackend
+
+    return GenericBackend(url, chosen)

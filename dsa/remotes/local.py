@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dsa.cas import layout
-from dsa.cas.backend import FileInfo
+from dsa.cas.backend import FileInfo, Traffic
 from dsa.errors import AccessError, ConflictError, DsaError
 from dsa.remotes import staging
 
 _TMP = "site/tmp"
+_PIECE = 1 << 20
 _READ_ONLY = 0o444
 
 #: Errors that say that there is no such file: also a link to itself, and a socket.
@@ -46,6 +47,26 @@ class LocalBackend:
     def url(self) -> str:
         """The folder's path."""
         return str(self.root)
+
+    @property
+    def place(self) -> str:
+        """The same."""
+        return self.url
+
+    @property
+    def jobs(self) -> int:
+        """One call at a time: a disk has no latency that is worth hiding."""
+        return 1
+
+    @property
+    def traffic(self) -> Traffic:
+        """Nothing: there is no server."""
+        return Traffic()
+
+    @property
+    def claims(self) -> bool | None:
+        """Yes: `link()` and exclusive creation have one winner."""
+        return True
 
     def exists(self) -> bool:
         """Whether the folder is there and holds anything."""
@@ -162,6 +183,17 @@ class LocalBackend:
                 staged.rename(target)
             finally:
                 staged.unlink(missing_ok=True)
+
+    def send(self, source: BinaryIO, key: str, size: int, is_right: Callable[[], bool]) -> bool:
+        """Write a stream to a temporary file, and publish that if it is right."""
+        with self.staging() as folder:
+            staged = folder / "sent"
+            with _translated(key), staged.open("xb") as file:
+                copy(source, file, size)
+            if staged.stat().st_size != size or not is_right():
+                return False
+            self.publish(staged, key)
+        return True
 
     def flush(self, *, also: Iterable[str] = ()) -> None:
         """Sync the folders that got new names, and those of `also` that are there."""
@@ -312,6 +344,14 @@ def _sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
+def copy(source: BinaryIO, target: BinaryIO, size: int) -> None:
+    """Copy a stream, but no more than a byte beyond `size`: enough to see that it is too long."""
+    left = size + 1
+    while left and (piece := source.read(min(_PIECE, left))):
+        target.write(piece)
+        left -= len(piece)
+
+
 @contextmanager
 def _translated(thing: str | Path) -> Iterator[None]:
     """Turn the system's errors into dsa's, once."""
@@ -329,5 +369,5 @@ def translate(error: OSError, thing: str) -> DsaError:
             f"no space left while writing {name}", hint="free some space and run the command again"
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return AccessError(f"no permission: {name}: {error.strerror}")
+        return AccessError(f"no permission: {name}: {error.strerror}", is_refusal=True)
     return DsaError(f"{name}: {error.strerror or error}")

@@ -5,15 +5,16 @@ from __future__ import annotations
 import io
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import BinaryIO
 from uuid import uuid4
 
-from dsa.cas.backend import FileInfo
+from dsa.cas.backend import FileInfo, Traffic
 from dsa.remotes.local import translate
+from dsa.remotes.streams import pieces
 
 
 class MemoryBackend:
@@ -28,6 +29,26 @@ class MemoryBackend:
     def url(self) -> str:
         """`memory://` and a name."""
         return f"memory://{self._name}"
+
+    @property
+    def place(self) -> str:
+        """The same."""
+        return self.url
+
+    @property
+    def jobs(self) -> int:
+        """One call at a time."""
+        return 1
+
+    @property
+    def traffic(self) -> Traffic:
+        """Nothing: there is no server."""
+        return Traffic()
+
+    @property
+    def claims(self) -> bool | None:
+        """Yes: a lock sees to it."""
+        return True
 
     def exists(self) -> bool:
         """Whether there is any file."""
@@ -62,6 +83,9 @@ class MemoryBackend:
 
     def create(self, key: str, data: bytes) -> bool:
         """Write a file that is not there yet."""
+        return self._claim(key, data)
+
+    def _claim(self, key: str, data: bytes) -> bool:
         with self._lock:
             if key in self.files:
                 return False
@@ -82,11 +106,19 @@ class MemoryBackend:
     def publish(self, staged: Path, key: str) -> None:
         """Take a finished file in; content of this name that is there is kept."""
         try:
-            self.create(key, staged.read_bytes())
+            self._claim(key, staged.read_bytes())
         except OSError as error:
             raise translate(error, key) from error
         finally:
             staged.unlink(missing_ok=True)
+
+    def send(self, source: BinaryIO, key: str, size: int, is_right: Callable[[], bool]) -> bool:
+        """Take a stream in if it is right."""
+        data = b"".join(pieces(source, size))
+        if len(data) != size or not is_right():
+            return False
+        self._claim(key, data)
+        return True
 
     def flush(self, *, also: Iterable[str] = ()) -> None:
         """Nothing waits to be written."""

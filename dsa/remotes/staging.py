@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -34,6 +35,25 @@ def own_folder(above: Path) -> Iterator[Path]:
     finally:
         rmtree(path, ignore_errors=True)
         os.close(descriptor)
+
+
+@contextmanager
+def own_temporary_folder() -> Iterator[Path]:
+    """Make a folder, as `own_folder` does, among the temporary files of this machine."""
+    import tempfile
+
+    above = Path(tempfile.gettempdir(), f"dsa-{os.getuid() if hasattr(os, 'getuid') else ''}")
+    with suppress(FileExistsError):
+        above.mkdir(mode=0o700)
+    found = above.lstat()
+    is_ours = not hasattr(os, "getuid") or found.st_uid == os.getuid()
+    if not stat.S_ISDIR(found.st_mode) or not is_ours or found.st_mode & 0o022:
+        # Somebody else was there first, and could put their files in the place of ours.
+        with tempfile.TemporaryDirectory(prefix="dsa-", ignore_cleanup_errors=True) as folder:
+            yield Path(folder)
+        return
+    with own_folder(above) as path:
+        yield path
 
 
 @contextmanager

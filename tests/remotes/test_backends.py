@@ -1,57 +1,77 @@
-"""What every Backend promises (dsa/cas/backend.py): one suite, run by each of them."""
+"""What every Backend promises (dsa/cas/backend.py): one suite, run by each of them.
+
+The places are in tests/servers/places.py. What is only read is tested on all of them, filled
+before; the rest on those that can be written to.
+"""
 
 from __future__ import annotations
 
-import errno
-import grp
 import io
-import multiprocessing
 import os
 import pickle
-import resource
-import stat
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from hashlib import sha1
 from pathlib import Path
-from uuid import uuid4
+from typing import Any
 
 import pytest
+from filing import KEY, WRITERS, keys, staged, stagings
+from servers.places import PLACES, READ_ONLY, Place
 
-from dsa.cas.backend import Backend, FileInfo
-from dsa.errors import AccessError, ConflictError, DsaError, UsageError
-from dsa.remotes import staging
+from dsa.cas.backend import Backend
+from dsa.cas.far import tail
+from dsa.errors import AccessError, DsaError
 from dsa.remotes.connect import connect
-from dsa.remotes.local import LocalBackend, _rename_to_new
-from dsa.remotes.memory import MemoryBackend
 
-KEY = "packs/0123.zip"
-WRITERS = 8
-IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
-PACKAGE = str(Path(__file__).resolve().parents[2])
+Filled = Callable[[Mapping[str, bytes]], Backend]
 
-
-def local(tmp_path: Path) -> Backend:
-    root = tmp_path / "store"
-    root.mkdir()
-    return LocalBackend(root)
+SOME_FILES = (
+    "dsa.json", "refs/a/@1", "refs/a/b/@1", "refs/a/b/@2", "refs/ab/@1", "packs/x.zip",
+)  # fmt: skip
 
 
-def memory(tmp_path: Path) -> Backend:
-    return MemoryBackend()
+@pytest.fixture(params=PLACES)
+def place(request: pytest.FixtureRequest) -> Place:
+    return PLACES[request.param]
 
 
-@pytest.fixture(params=[memory, local], ids=lambda make: make.__name__)
-def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
-    made: Backend = request.param(tmp_path)
-    return made
+@pytest.fixture
+def backend(request: pytest.FixtureRequest, place: Place, tmp_path: Path) -> Backend:
+    """A fresh place that may be written to."""
+    return place.make(request, tmp_path)
 
 
-stagings = ExitStack()
+@pytest.fixture(params=[*PLACES, *READ_ONLY])
+def filled(request: pytest.FixtureRequest, tmp_path: Path) -> Filled:
+    """Any place at all, with these files in it."""
+
+    def fill(files: Mapping[str, bytes]) -> Backend:
+        if request.param in READ_ONLY:
+            return READ_ONLY[request.param].make(request, tmp_path, files)
+        backend = PLACES[request.param].make(request, tmp_path)
+        for key, data in files.items():
+            backend.write(key, data)
+        return backend
+
+    return fill
+
+
+@pytest.fixture
+def listed(request: pytest.FixtureRequest, filled: Filled) -> Filled:
+    """Any place that can say what is in a folder."""
+    name = request.node.callspec.params["filled"]
+    if name in READ_ONLY and not READ_ONLY[name].lists:
+        pytest.skip(f"{name} does not list folders")
+    return filled
+
+
+@pytest.fixture(params=READ_ONLY)
+def read_only(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
+    """A place that cannot be written to, with one file."""
+    return READ_ONLY[request.param].make(request, tmp_path, {KEY: b"there"})
 
 
 @pytest.fixture(autouse=True)
@@ -60,61 +80,63 @@ def _stagings() -> Iterator[None]:
         yield
 
 
-def staged(backend: Backend, data: bytes) -> Path:
-    path = stagings.enter_context(backend.staging()) / uuid4().hex
-    path.write_bytes(data)
-    return path
-
-
-def unfinished(root: Path) -> list[str]:
-    stagings.close()
-    return os.listdir(root / "site/tmp")
-
-
-def keys(infos: Iterator[FileInfo]) -> list[str]:
-    return sorted(info.key for info in infos)
-
-
 # --- the place -----------------------------------------------------------------------------------
 
 
 def test_a_place_exists_once_it_holds_anything(backend: Backend) -> None:
     assert not backend.exists()
-    backend.create("a", b"")
+    backend.write("dsa.json", b"")
     assert backend.exists()
 
 
-def test_a_url_is_a_text_on_one_line(backend: Backend) -> None:
+def test_what_holds_a_store_exists(filled: Filled) -> None:
+    assert filled({"dsa.json": b"{}"}).exists()
+
+
+def test_a_url_is_a_text_on_one_line(filled: Filled) -> None:
+    backend = filled({"dsa.json": b"{}"})
     assert backend.url
     assert "\n" not in backend.url
 
 
-def test_a_place_that_is_not_there_is_empty(tmp_path: Path) -> None:
-    backend = LocalBackend(tmp_path / "not/there")
-    assert not backend.exists()
+def test_a_place_that_is_not_there_is_empty_and_made_when_it_is_written_to(
+    backend: Backend,
+) -> None:
     assert list(backend.list("")) == []
     assert list(backend.children("")) == []
     assert backend.info(KEY) is None
     with pytest.raises(KeyError):
         backend.read(KEY)
-    assert backend.create(KEY, b"x")  # and it is made when it is written to
+    backend.remove(KEY)
+    backend.write(KEY, b"x")
     assert backend.exists()
 
 
-def test_a_file_is_no_place(tmp_path: Path) -> None:
-    (tmp_path / "f").write_text("x")
-    with pytest.raises(ConflictError):
-        LocalBackend(tmp_path / "f").exists()
+def test_jobs_and_claims_are_told(filled: Filled) -> None:
+    backend = filled({"dsa.json": b"{}"})
+    assert backend.jobs >= 1
+    assert backend.claims in (True, False, None)
 
 
-def test_the_same_place_is_found_by_its_url(tmp_path: Path) -> None:
-    backend = local(tmp_path)
-    backend.create(KEY, b"x")
-    assert connect(backend.url).read(KEY) == b"x"
-    assert connect((tmp_path / "store").as_uri()).read(KEY) == b"x"
-    for url in ("", "gopher://x/y"):
-        with pytest.raises(UsageError):
-            connect(url)
+def test_what_a_server_was_asked_is_counted(backend: Backend, place: Place) -> None:
+    seen = [backend.traffic.requests]
+    for call in (
+        lambda: backend.write(KEY, b"x" * 1000),
+        lambda: backend.read(KEY),
+        lambda: backend.info(KEY),
+        lambda: list(backend.list("packs/")),
+        lambda: list(backend.children("packs/")),
+        lambda: backend.publish(staged(backend, b"y" * 500), "packs/other"),
+        lambda: backend.remove(KEY),
+    ):
+        call()
+        seen.append(backend.traffic.requests)
+    if not place.served:
+        assert set(seen) == {0}
+        return
+    assert seen == sorted(set(seen))
+    assert 1500 <= backend.traffic.bytes_sent < 3000
+    assert 1000 <= backend.traffic.bytes_received < 4000  # listings are bodies too
 
 
 # --- read ----------------------------------------------------------------------------------------
@@ -130,6 +152,7 @@ def test_the_same_place_is_found_by_its_url(tmp_path: Path) -> None:
         (3, 0, b""),
         (8, 5, b"89"),
         (10, 5, b""),
+        (10, None, b""),
         (99, 5, b""),
         (99, None, b""),
         (2, 2**62, b"23456789"),  # memory follows what is there
@@ -137,33 +160,62 @@ def test_the_same_place_is_found_by_its_url(tmp_path: Path) -> None:
     ],
 )
 def test_a_range_ends_where_the_file_does(
-    backend: Backend, start: int, length: int | None, expected: bytes
+    filled: Filled, start: int, length: int | None, expected: bytes
 ) -> None:
-    backend.write(KEY, b"0123456789")
-    assert backend.read(KEY, start, length) == expected
+    assert filled({KEY: b"0123456789"}).read(KEY, start, length) == expected
 
 
-def test_large_files_come_back_whole(backend: Backend) -> None:
+def test_an_empty_file_is_read(filled: Filled) -> None:
+    backend = filled({KEY: b""})
+    assert backend.read(KEY) == b""
+    assert backend.read(KEY, 0, 5) == b""
+    assert backend.read(KEY, 3) == b""
+    with backend.open(KEY) as file:
+        assert file.read() == b""
+
+
+def test_large_files_come_back_whole(filled: Filled) -> None:
     data = os.urandom(5 * 1024 * 1024 + 7)
-    backend.publish(staged(backend, data), KEY)
+    backend = filled({KEY: data})
     assert backend.read(KEY) == data
     assert backend.read(KEY, 4_000_000, 10) == data[4_000_000:4_000_010]
-
-
-def test_an_open_file_is_seekable(backend: Backend) -> None:
-    backend.write(KEY, b"0123456789")
     with backend.open(KEY) as file:
+        assert sha1(file.read()).digest() == sha1(data).digest()
+
+
+@pytest.mark.parametrize(
+    ("length", "expected"), [(3, b"789"), (10, b"0123456789"), (99, b"0123456789")]
+)
+def test_the_end_of_a_file_comes_with_its_size(
+    filled: Filled, length: int, expected: bytes
+) -> None:
+    backend = filled({KEY: b"0123456789", "packs/empty": b""})
+    assert tail(backend, KEY, length) == (expected, 10)
+    assert tail(backend, "packs/empty", length) == (b"", 0)
+    with pytest.raises(KeyError):
+        tail(backend, "packs/none", length)
+
+
+def test_an_open_file_is_seekable(filled: Filled) -> None:
+    with filled({KEY: b"0123456789"}).open(KEY) as file:
         assert file.read(2) == b"01"
         assert file.seek(-3, io.SEEK_END) == 7
         assert file.read() == b"789"
+        assert file.read() == b""
         assert file.seek(4) == 4
         buffer = bytearray(3)
         assert file.readinto(buffer) == 3  # type: ignore[attr-defined]  # every binary file has it
         assert buffer == b"456"
+        assert file.seek(99) == 99
+        assert file.read(1) == b""
         assert file.seekable()
 
 
-def test_an_open_file_is_what_it_was_when_another_takes_its_name(backend: Backend) -> None:
+@pytest.mark.parametrize("name", ["memory", "local"])
+def test_an_open_file_is_what_it_was_when_another_takes_its_name(
+    request: pytest.FixtureRequest, tmp_path: Path, name: str
+) -> None:
+    backend = PLACES[name].make(request, tmp_path)
     backend.write(KEY, b"before")
     with backend.open(KEY) as file:
         backend.write(KEY, b"after!")
@@ -171,83 +223,81 @@ def test_an_open_file_is_what_it_was_when_another_takes_its_name(backend: Backen
 
 
 @pytest.mark.parametrize("key", ["packs/none", "packs", "none/none", "packs/0123.zip/below"])
-def test_what_is_no_file_is_a_key_error(backend: Backend, key: str) -> None:
-    backend.write(KEY, b"x")
-    with pytest.raises(KeyError):
-        backend.read(key)
-    with pytest.raises(KeyError):
-        backend.read(key, 1, 2)
-    with pytest.raises(KeyError):
-        backend.open(key)
+def test_what_is_no_file_is_a_key_error(filled: Filled, key: str) -> None:
+    backend = filled({KEY: b"x"})
+    for read in (
+        lambda: backend.read(key),
+        lambda: backend.read(key, 1, 2),
+        lambda: backend.read(key, 0, 0),
+        lambda: backend.open(key),
+    ):
+        with pytest.raises(KeyError):
+            read()
     assert backend.info(key) is None
-    backend.remove(key) if key != "packs" else None  # no error
     assert backend.read(KEY) == b"x"
 
 
-def test_info_has_size_and_time(backend: Backend) -> None:
+@pytest.mark.parametrize("key", ["packs/none", "none/none", "packs/0123.zip/below"])
+def test_removing_what_is_no_file_is_no_error(backend: Backend, key: str) -> None:
+    backend.write(KEY, b"x")
+    backend.remove(key)
+    assert backend.read(KEY) == b"x"
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["refs/a/@1.0+b", "revisions/ä b%20c", "refs/some/set/@2020-01-01", "a/#b?c=d&e", "a/[b]*"],
+)
+def test_a_key_may_hold_any_character_that_a_name_has(filled: Filled, key: str) -> None:
+    backend = filled({key: b"content"})
+    assert backend.read(key) == b"content"
+    assert backend.read(key, 1, 2) == b"on"
+    info = backend.info(key)
+    assert info is not None
+    assert (info.key, info.size) == (key, 7)
+
+
+def test_info_has_size_and_time(filled: Filled) -> None:
     before = time.time()
-    backend.write(KEY, b"12345")
-    info = backend.info(KEY)
+    info = filled({KEY: b"12345"}).info(KEY)
     assert info is not None
     assert (info.key, info.size) == (KEY, 5)
-    assert before - 2 <= info.modified <= time.time() + 2
-
-
-@pytest.mark.parametrize("kind", ["fifo", "folder", "loop", "dangling", "socket"])
-def test_what_is_no_regular_file_is_not_there_and_nobody_waits_for_it(
-    tmp_path: Path, kind: str
-) -> None:
-    backend = local(tmp_path)
-    path = tmp_path / "store/thing"
-    if kind == "fifo":
-        os.mkfifo(path)
-    elif kind == "folder":
-        path.mkdir()
-    elif kind == "loop":
-        path.symlink_to("thing")
-    elif kind == "dangling":
-        path.symlink_to("nothing")
-    else:
-        import socket
-
-        # The path of a socket may be no longer than some hundred bytes.
-        here = Path.cwd()
-        os.chdir(path.parent)
-        try:
-            with socket.socket(socket.AF_UNIX) as made:
-                made.bind("thing")
-        finally:
-            os.chdir(here)
-    assert backend.info("thing") is None
-    with pytest.raises(KeyError):
-        backend.read("thing")
-    with pytest.raises(KeyError):
-        backend.open("thing")
+    assert before - 3 <= info.modified <= time.time() + 3
 
 
 # --- list ----------------------------------------------------------------------------------------
 
 
-def test_list_and_children(backend: Backend) -> None:
-    for key in ("dsa.json", "refs/a/@1", "refs/a/b/@1", "refs/a/b/@2", "refs/ab/@1", "packs/x.zip"):
-        backend.create(key, key.encode())
+def test_list_and_children(listed: Filled) -> None:
+    backend = listed({key: key.encode() for key in SOME_FILES})
     assert keys(backend.list("refs/a/")) == ["refs/a/@1", "refs/a/b/@1", "refs/a/b/@2"]
-    assert keys(backend.list("")) == [
-        "dsa.json", "packs/x.zip", "refs/a/@1", "refs/a/b/@1", "refs/a/b/@2", "refs/ab/@1",
-    ]  # fmt: skip
+    assert keys(backend.list("")) == sorted(SOME_FILES)
     assert set(backend.children("")) - {"site/"} == {"dsa.json", "packs/", "refs/"}
     assert sorted(backend.children("refs/")) == ["a/", "ab/"]
     assert sorted(backend.children("refs/a/")) == ["@1", "b/"]
-    for nothing in ("none/", "refs/none/", "dsa.json/"):
-        assert list(backend.list(nothing)) == []
-        assert list(backend.children(nothing)) == []
     sizes = {info.key: info.size for info in backend.list("refs/")}
     assert sizes["refs/a/b/@2"] == len("refs/a/b/@2")
 
 
-def test_what_is_listed_has_the_infos(backend: Backend) -> None:
-    backend.create(KEY, b"12")
+@pytest.mark.parametrize("nothing", ["none/", "refs/none/", "refs/a/@1/", "dsa.json/"])
+def test_a_folder_that_is_not_there_is_empty(listed: Filled, nothing: str) -> None:
+    backend = listed({key: key.encode() for key in SOME_FILES})
+    assert list(backend.list(nothing)) == []
+    assert list(backend.children(nothing)) == []
+
+
+def test_what_is_listed_has_the_infos(listed: Filled) -> None:
+    backend = listed({KEY: b"12"})
     assert list(backend.list("packs/")) == [backend.info(KEY)]
+
+
+def test_what_was_just_written_is_listed(backend: Backend) -> None:
+    for number in range(3):
+        assert len(list(backend.list("packs/"))) == number
+        assert len(list(backend.children("packs/"))) == number
+        backend.write(f"packs/{number}", b"x")
+    backend.remove("packs/1")
+    assert keys(backend.list("")) == ["packs/0", "packs/2"]
 
 
 def test_files_that_are_being_written_are_not_listed(backend: Backend) -> None:
@@ -262,19 +312,21 @@ def test_files_that_are_being_written_are_not_listed(backend: Backend) -> None:
 
 def test_a_list_may_be_read_while_files_come_and_go(backend: Backend) -> None:
     for number in range(20):
-        backend.create(f"packs/{number}", b"")
+        backend.write(f"packs/{number}", b"")
     seen = []
     for number, info in enumerate(backend.list("packs/")):
         seen.append(info.key)
         backend.remove(f"packs/{19 - number}")
-        backend.create(f"packs/new{number}", b"")
+        backend.write(f"packs/new{number}", b"")
     assert len(seen) == len(set(seen))
 
 
 # --- create --------------------------------------------------------------------------------------
 
 
-def test_create_never_changes_what_is_there(backend: Backend) -> None:
+def test_create_never_changes_what_is_there(backend: Backend, place: Place) -> None:
+    if not place.creates:
+        pytest.skip("this place does not promise it")
     assert backend.create(KEY, b"first") is True
     assert backend.create(KEY, b"second") is False
     assert backend.create(KEY, b"first") is False
@@ -284,7 +336,9 @@ def test_create_never_changes_what_is_there(backend: Backend) -> None:
     assert backend.read("empty") == b""
 
 
-def test_of_many_creators_one_wins_and_all_see_its_bytes(backend: Backend) -> None:
+def test_of_many_creators_one_wins_and_all_see_its_bytes(backend: Backend, place: Place) -> None:
+    if not place.claims:
+        pytest.skip("this place does not promise it")
     for round_ in range(20):
         key = f"refs/some/set/@{round_}"
         start = threading.Barrier(WRITERS)
@@ -303,108 +357,7 @@ def test_of_many_creators_one_wins_and_all_see_its_bytes(backend: Backend) -> No
         assert {data for _, data in results} == {str(winners[0]).encode() * 10_000}
 
 
-def _create_all(backend: Backend, number: int, start: float) -> list[int]:
-    time.sleep(max(0.0, start - time.time()))
-    return [n for n in range(50) if backend.create(f"refs/ds/@{n}", str(number).encode() * 1000)]
-
-
-def test_of_many_processes_one_wins(tmp_path: Path) -> None:
-    backend = local(tmp_path)
-    with multiprocessing.get_context("spawn").Pool(WRITERS) as pool:
-        pool.starmap(pow, [(1, 1)] * WRITERS)  # all are up
-        start = time.time() + 0.2
-        won = pool.starmap(_create_all, [(backend, number, start) for number in range(WRITERS)])
-    assert sorted(key for keys in won for key in keys) == list(range(50))
-    for number, keys_ in enumerate(won):
-        for key in keys_:
-            assert backend.read(f"refs/ds/@{key}") == str(number).encode() * 1000
-
-
-@pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP])
-@pytest.mark.parametrize("has_rename", [True, False])
-def test_without_links_creation_is_still_exclusive(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, has_rename: bool
-) -> None:
-    def no_link(*_: object) -> None:
-        raise OSError(code, "no links here")
-
-    monkeypatch.setattr(os, "link", no_link)
-    if not has_rename:
-        monkeypatch.setattr("dsa.remotes.local._rename_to_new", no_link)
-    backend = local(tmp_path)
-    key = f"packs/{40 * '0'}.zip"
-    (tmp_path / "store").chmod(0o770)
-    before = os.umask(0o077)
-    try:
-        assert backend.create(key, b"first")
-        assert not backend.create(key, b"second")
-        assert backend.create("refs/ds/@1", b"ref")
-    finally:
-        os.umask(before)
-    assert backend.read(key) == b"first"
-    assert keys(backend.list("")) == [key, "refs/ds/@1"]
-    assert stat.S_IMODE((tmp_path / "store" / key).stat().st_mode) == 0o440
-    assert stat.S_IMODE((tmp_path / "store/refs/ds/@1").stat().st_mode) == 0o660
-
-
-def test_a_rename_that_does_not_overwrite_stands_in_for_a_link(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def no_link(*_: object) -> None:
-        raise OSError(errno.EPERM, "no links here")
-
-    def fails(*_: object) -> None:
-        raise AssertionError("created under its final name")
-
-    try:
-        _rename_to_new(tmp_path / "none", tmp_path / "new")
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        pytest.skip(f"no renameat2 here: {error}")
-    monkeypatch.setattr(os, "link", no_link)
-    monkeypatch.setattr(LocalBackend, "_create_in_place", fails)
-    backend = local(tmp_path)
-    assert backend.create(KEY, b"first")
-    assert not backend.create(KEY, b"second")
-    assert backend.read(KEY) == b"first"
-    assert unfinished(tmp_path / "store") == []
-
-
-def test_without_links_and_renames_a_short_write_leaves_no_torn_file(tmp_path: Path) -> None:
-    """The disk is full once the temporary file is written: RLIMIT_FSIZE, in a process of its own."""
-    script = f"""
-import errno, os, resource, signal, sys
-sys.path.insert(0, {PACKAGE!r})
-from pathlib import Path
-from dsa.errors import DsaError
-from dsa.remotes import local
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-def no_link(*_):
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
-    raise OSError(errno.EPERM, "no links here")
-os.link = local._rename_to_new = no_link
-backend = local.LocalBackend(Path({str(tmp_path / "store")!r}))
-try:
-    backend.create("refs/ds/@1", b"x" * 100_000)
-except DsaError:
-    pass
-else:
-    sys.exit("it was written")
-resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
-assert backend.info("refs/ds/@1") is None
-assert not list(Path(backend.url, "site/tmp").iterdir())
-real = os.write
-os.write = lambda descriptor, data: real(descriptor, data[:1000])  # a short write is no error
-os.link = local._rename_to_new = lambda *_: (_ for _ in ()).throw(OSError(errno.EPERM, "no"))
-assert backend.create("refs/ds/@1", b"x" * 100_000)
-assert backend.read("refs/ds/@1") == b"x" * 100_000
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-
-
-# --- write, publish, remove ----------------------------------------------------------------------
+# --- write, remove -------------------------------------------------------------------------------
 
 
 def test_write_replaces(backend: Backend) -> None:
@@ -414,7 +367,9 @@ def test_write_replaces(backend: Backend) -> None:
     assert keys(backend.list("")) == [KEY]
 
 
-def test_readers_see_the_old_or_the_new_never_half(backend: Backend) -> None:
+def test_readers_see_the_old_or_the_new_never_half(backend: Backend, place: Place) -> None:
+    if not place.replaces:
+        pytest.skip("this place does not promise it")
     values = [bytes([letter]) * 300_000 for letter in b"ab"]
     backend.write(KEY, values[0])
     end = threading.Event()
@@ -424,13 +379,28 @@ def test_readers_see_the_old_or_the_new_never_half(backend: Backend) -> None:
         while not end.is_set():
             seen.add(backend.read(KEY))
 
-    reader = threading.Thread(target=read)
-    reader.start()
-    for number in range(30):
-        backend.write(KEY, values[number % 2])
-    end.set()
-    reader.join()
+    with ThreadPoolExecutor(1) as pool:
+        reader = pool.submit(read)
+        try:
+            for number in range(30):
+                backend.write(KEY, values[number % 2])
+        finally:
+            end.set()
+        reader.result()
     assert seen <= set(values)
+
+
+def test_remove_forgets(backend: Backend) -> None:
+    backend.write(KEY, b"x")
+    backend.remove(KEY)
+    backend.remove(KEY)
+    backend.remove("none/none")
+    assert backend.info(KEY) is None
+    backend.write(KEY, b"again")
+    assert backend.read(KEY) == b"again"
+
+
+# --- publish, send -------------------------------------------------------------------------------
 
 
 def test_publish_takes_a_file_in(backend: Backend) -> None:
@@ -450,29 +420,12 @@ def test_publish_keeps_what_is_there_and_takes_the_staged_file_away(backend: Bac
     assert backend.read(KEY) == b"first"
 
 
-def test_publish_replaces_what_is_no_file_of_a_store(tmp_path: Path) -> None:
-    backend = local(tmp_path)
-    (tmp_path / "store/packs").mkdir()
-    os.mkfifo(tmp_path / "store" / KEY)
-    backend.publish(staged(backend, b"content"), KEY)
-    assert backend.read(KEY) == b"content"
-
-
 def test_many_publishers_of_one_name_all_succeed(backend: Backend) -> None:
     paths = [staged(backend, b"same") for _ in range(WRITERS)]
     with ThreadPoolExecutor(WRITERS) as pool:
         list(pool.map(lambda path: backend.publish(path, KEY), paths))
     assert backend.read(KEY) == b"same"
     assert not any(path.exists() for path in paths)
-
-
-def test_a_failed_publish_leaves_neither_name_nor_staged_file(tmp_path: Path) -> None:
-    backend = local(tmp_path)
-    (tmp_path / "store" / KEY).mkdir(parents=True)
-    path = staged(backend, b"content")
-    with pytest.raises(DsaError):
-        backend.publish(path, KEY)
-    assert not path.exists()
 
 
 def test_publishing_what_is_not_there_is_a_designed_error(backend: Backend) -> None:
@@ -485,16 +438,72 @@ def test_publishing_what_is_not_there_is_a_designed_error(backend: Backend) -> N
     assert backend.read(KEY) == b"content"
 
 
-def test_a_file_where_a_folder_should_be_is_a_designed_error(tmp_path: Path) -> None:
-    backend = local(tmp_path)
-    backend.create("packs", b"a file")
-    for call in (
-        lambda: backend.create(KEY, b"x"),
-        lambda: backend.write(KEY, b"x"),
-        lambda: backend.publish(staged(backend, b"x"), KEY),
-    ):
-        with pytest.raises(DsaError):
-            call()
+class Stream(io.BytesIO):
+    """A source that remembers whether it was read to its end, and can fail."""
+
+    def __init__(self, data: bytes, fails_at: int | None = None) -> None:
+        super().__init__(data)
+        self.fails_at = fails_at
+
+    def read(self, size: int | None = -1) -> bytes:
+        if self.fails_at is not None and self.tell() >= self.fails_at:
+            raise ZeroDivisionError("the source is broken")
+        return super().read(min(size, 100_000) if size is not None and size >= 0 else size)
+
+
+def test_a_right_stream_gets_its_name_once_all_of_it_was_read(backend: Backend) -> None:
+    data = os.urandom(3_000_000)
+    source = Stream(data)
+    asked = []
+
+    def is_right() -> bool:
+        asked.append((source.tell(), backend.info(KEY)))
+        return True
+
+    assert backend.send(source, KEY, len(data), is_right)
+    assert backend.read(KEY) == data
+    backend.flush()
+    if asked:  # not where it had been there already
+        assert asked == [(len(data), None)]
+    assert keys(backend.list("")) == [KEY]
+    assert backend.send(io.BytesIO(b""), "packs/empty", 0, lambda: True)
+    assert backend.read("packs/empty") == b""
+
+
+def test_a_wrong_stream_gets_no_name(backend: Backend) -> None:
+    data = os.urandom(300_000)
+    assert not backend.send(io.BytesIO(data), KEY, len(data), lambda: False)
+    assert not backend.send(io.BytesIO(data), KEY, len(data) + 1, lambda: True)
+    assert not backend.send(io.BytesIO(data), KEY, len(data) - 1, lambda: True)
+    assert not backend.send(io.BytesIO(b""), KEY, 1, lambda: True)
+    assert not backend.send(io.BytesIO(b"x"), KEY, 0, lambda: True)
+    assert not backend.send(io.BytesIO(b"x"), KEY, 1, lambda: False)
+    assert backend.info(KEY) is None
+    assert keys(backend.list("")) == []
+
+
+@pytest.mark.parametrize("fails_at", [0, 200_000])
+def test_what_a_source_raises_comes_out_and_nothing_gets_a_name(
+    backend: Backend, fails_at: int
+) -> None:
+    source = Stream(os.urandom(300_000), fails_at)
+    with pytest.raises(ZeroDivisionError):
+        backend.send(source, KEY, 300_000, lambda: True)
+    assert backend.info(KEY) is None
+    assert keys(backend.list("")) == []
+
+    def fails() -> bool:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        backend.send(io.BytesIO(b"x"), KEY, 1, fails)
+    assert backend.info(KEY) is None
+
+
+def test_what_is_there_is_kept_when_it_is_sent_again(backend: Backend) -> None:
+    backend.write(KEY, b"first")
+    assert backend.send(io.BytesIO(b"first"), KEY, 5, lambda: True)
+    assert backend.read(KEY) == b"first"
 
 
 # --- staging -------------------------------------------------------------------------------------
@@ -515,426 +524,85 @@ def test_a_staging_folder_is_ones_own_and_goes_at_the_end(backend: Backend) -> N
     assert not folder.exists()
 
 
-_KILLED = """
-import os, sys
-sys.path.insert(0, {package!r})
-from pathlib import Path
-from dsa.remotes.local import LocalBackend
-backend = LocalBackend(Path({root!r}))
-context = backend.staging()
-folder = context.__enter__()
-(folder / "half").write_bytes(b"half")
-os.fsync = lambda descriptor: (print(folder, flush=True), sys.stdin.read())
-backend.create("new", b"half")
-"""
+# --- threads and processes -----------------------------------------------------------------------
 
 
-def test_what_a_killed_process_left_is_cleaned_and_what_a_living_one_has_is_not(
-    tmp_path: Path,
-) -> None:
-    backend = local(tmp_path)
-    tmp = tmp_path / "store/site/tmp"
-    script = _KILLED.format(package=PACKAGE, root=backend.url)
-    with subprocess.Popen(
-        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as program:
-        assert program.stdout is not None
-        theirs = Path(program.stdout.readline().strip())
-        with backend.staging() as own:
-            before = set(tmp.iterdir())
-            assert {own, theirs} < before
-            assert len(before) == 3  # and the file of its `create`
-        assert (theirs / "half").exists()
-        program.kill()
-    with backend.staging() as own:
-        assert list(tmp.iterdir()) == [own]
+def test_eight_threads_write_and_read_at_once(backend: Backend) -> None:
+    def work(number: int) -> None:
+        data = f"{number}".encode() * 50_000
+        backend.publish(staged(backend, data), f"packs/{number}")
+        assert backend.send(io.BytesIO(data), f"objects/{number}", len(data), lambda: True)
+        backend.write(f"refs/a/@{number}", data)
+        backend.write("site/same", b"same")
+        assert backend.read(f"packs/{number}") == data
+        assert backend.read(f"objects/{number}", 7, 11) == data[7:18]
+        with backend.open(f"refs/a/@{number}") as file:
+            assert file.read() == data
+        assert f"packs/{number}" in keys(backend.list("packs/"))
+
+    with ThreadPoolExecutor(WRITERS) as pool:
+        list(pool.map(work, range(WRITERS)))
+    assert len(keys(backend.list(""))) == 3 * WRITERS + 1
 
 
-def test_what_another_host_or_another_start_left_stays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its locks may not be seen here."""
-    backend = local(tmp_path)
-    with backend.staging() as own, monkeypatch.context() as patch:
-        patch.setattr("socket.gethostname", lambda: "elsewhere")
-        theirs = own.parent / f"{staging._prefix()}x"
-        patch.undo()
-        patch.setattr("dsa.cas.site.boot_id", lambda: "before")
-        earlier = own.parent / f"{staging._prefix()}x"
-    mine = theirs.parent / f"{staging._prefix()}x"
-    for path in (mine, theirs, earlier):
-        path.mkdir()
-        (path / "file").write_bytes(b"x")
-    os.mkfifo(theirs.parent / f"{staging._prefix()}fifo")
-    (theirs.parent / f"{staging._prefix()}link").symlink_to(tmp_path)
-    with backend.staging():
-        assert (theirs / "file").exists()
-        assert (earlier / "file").exists()
-        assert not mine.exists()
-    assert tmp_path.exists()
+def test_eight_threads_read_at_once(filled: Filled) -> None:
+    files = {f"packs/{number}": os.urandom(200_000) for number in range(WRITERS)}
+    backend = filled(files)
 
-
-@pytest.mark.parametrize("is_folder", [True, False])
-def test_what_is_cleaned_before_it_is_locked_is_made_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_folder: bool
-) -> None:
-    taken: list[Path] = []
-    name = "_make_folder" if is_folder else "_make_file"
-    make = getattr(staging, name)
-
-    def makes(path: Path) -> int:
-        descriptor: int = make(path)
-        if len(taken) < 2:
-            taken.append(path)
-            staging.clean(path.parent)
-            assert not path.exists()
-        return descriptor
-
-    monkeypatch.setattr(staging, name, makes)
-    backend = local(tmp_path)
-    if is_folder:
-        with backend.staging() as own:
-            assert own.is_dir()
-            assert own not in taken
-    else:
-        assert backend.create(KEY, b"x")
-        assert backend.read(KEY) == b"x"
-    assert len(taken) == 2
-
-
-@pytest.mark.parametrize("has_module", [True, False])
-def test_without_locks_nothing_is_cleaned(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_module: bool
-) -> None:
-    def fails(*_: object) -> None:
-        raise OSError(errno.ENOLCK, "no locks here")
-
-    if has_module:
-        monkeypatch.setattr("fcntl.flock", fails)
-    else:
-        monkeypatch.setattr(staging, "fcntl", None)
-    backend = local(tmp_path)
-    with backend.staging() as one, backend.staging() as other:
-        assert one.is_dir()
-        assert other.is_dir()
-        assert backend.create(KEY, b"x")
-    assert unfinished(tmp_path / "store") == []
-
-
-def test_remove_forgets(backend: Backend) -> None:
-    backend.create(KEY, b"x")
-    backend.remove(KEY)
-    backend.remove(KEY)
-    backend.remove("none/none")
-    assert backend.info(KEY) is None
-    assert backend.create(KEY, b"again")
-
-
-def test_staged_files_are_on_the_disk_of_the_store(tmp_path: Path) -> None:
-    backend = local(tmp_path)
-    with backend.staging() as own:
-        assert own.stat().st_dev == (tmp_path / "store").stat().st_dev
-        assert own.parent == tmp_path / "store/site/tmp"
-
-
-def test_all_is_synced_before_it_is_said_to_be_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Every file by itself, and every folder that got a new name."""
-    synced: set[str] = set()
-
-    def fsync(descriptor: int, real: Callable[[int], None] = os.fsync) -> None:
-        synced.add(os.readlink(f"/proc/self/fd/{descriptor}"))
-        real(descriptor)
-
-    if not Path("/proc/self/fd").exists():
-        pytest.skip("this system does not tell the names of open files")
-    monkeypatch.setattr(os, "fsync", fsync)
-    backend = local(tmp_path)
-    root = str(tmp_path / "store")
-    backend.create("refs/some/set/@1", b"x")
-    assert {f"{root}/refs/some/set", f"{root}/refs/some", f"{root}/refs", root} <= synced
-    assert any(path.startswith(f"{root}/site/tmp/") for path in synced)
-    synced.clear()
-    backend.write("refs/some/set/@1", b"y")
-    assert f"{root}/refs/some/set" in synced
-    assert any(path.startswith(f"{root}/site/tmp/") for path in synced)
-    synced.clear()
-    path = staged(backend, b"z")
-    backend.publish(path, KEY)
-    assert synced == {str(path)}
-    backend.flush()
-    assert {f"{root}/packs", root} <= synced
-    synced.clear()
-    backend.flush()
-    assert synced == set()
-    backend.flush(also=("packs/", "refs/", "none/"))
-    assert synced == {f"{root}/packs", f"{root}/refs"}
-
-
-def test_what_somebody_else_named_is_synced_with_what_relies_on_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Folders that another process made, or killed before its flush, as if they were one's own."""
-    if not Path("/proc/self/fd").exists():
-        pytest.skip("this system does not tell the names of open files")
-    root = tmp_path / "store"
-    (root / "refs/some/set").mkdir(parents=True)
-    synced: set[str] = set()
-    monkeypatch.setattr(
-        os, "fsync", lambda descriptor: synced.add(os.readlink(f"/proc/self/fd/{descriptor}"))
-    )
-    LocalBackend(root).create("refs/some/set/@1", b"x")
-    assert {str(root / key) for key in ("refs/some/set", "refs/some", "refs", "")} <= synced
-
-
-def test_a_flush_that_failed_is_made_up_for_by_the_next(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if not Path("/proc/self/fd").exists():
-        pytest.skip("this system does not tell the names of open files")
-    backend = local(tmp_path)
-    backend.publish(staged(backend, b"x"), KEY)
-    backend.publish(staged(backend, b"x"), "index/x")
-    tried: set[str] = set()
-
-    def fails(descriptor: int) -> None:
-        raise OSError(errno.EIO, "the disk is broken")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", fails)
-        for _ in range(5):
-            with pytest.raises(DsaError):
-                backend.flush(also=["packs/"])
-        patch.setattr(
-            os, "fsync", lambda descriptor: tried.add(os.readlink(f"/proc/self/fd/{descriptor}"))
+    def read(key: str) -> bool:
+        return all(
+            backend.read(key) == files[key] and backend.read(key, 5, 9) == files[key][5:14]
+            for _ in range(3)
         )
-        backend.flush()
-    root = str(tmp_path / "store")
-    assert {root, f"{root}/packs", f"{root}/index"} <= tried
+
+    with ThreadPoolExecutor(WRITERS) as pool:
+        assert all(pool.map(read, [*files, *files]))
 
 
-# --- whose files they are ------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("mode", [0o700, 0o750, 0o2775, 0o777])
-@pytest.mark.parametrize("umask", [0o022, 0o077])
-def test_files_and_folders_take_the_mode_of_the_root(tmp_path: Path, mode: int, umask: int) -> None:
-    backend = local(tmp_path)
-    root = tmp_path / "store"
-    root.chmod(mode)
-    before = os.umask(umask)
-    try:
-        backend.create("refs/some/@1", b"x")
-        backend.write("listing/x", b"x")
-        backend.publish(staged(backend, b"x"), KEY)
-    finally:
-        os.umask(before)
-    for folder in ("refs", "refs/some", "packs", "listing", "site", "site/tmp"):
-        assert stat.S_IMODE((root / folder).stat().st_mode) == mode, folder
-    assert stat.S_IMODE((root / "refs/some/@1").stat().st_mode) == mode & 0o666
-    assert stat.S_IMODE((root / "listing/x").stat().st_mode) == mode & 0o666
-    assert stat.S_IMODE((root / KEY).stat().st_mode) == mode & 0o444  # named by its content
-
-
-def test_files_and_folders_take_the_group_of_the_root(tmp_path: Path) -> None:
-    others = [group for group in os.getgroups() if group != os.getegid()]
-    others += (
-        [group.gr_gid for group in grp.getgrall() if group.gr_gid != os.getegid()]
-        if IS_ROOT
-        else []
-    )
-    if not others:
-        pytest.skip("this user is in one group alone")
-    backend = local(tmp_path)
-    root = tmp_path / "store"
-    os.chown(root, -1, others[0])
-    backend.create("refs/some/@1", b"x")
-    backend.publish(staged(backend, b"x"), KEY)
-    for name in ("refs", "refs/some", "refs/some/@1", "packs", KEY):
-        assert (root / name).stat().st_gid == others[0], name
-
-
-# --- what goes wrong -----------------------------------------------------------------------------
-
-_AS_NOBODY = """
-import os, sys
-sys.path.insert(0, {package!r})
-from pathlib import Path
-from dsa.remotes.local import LocalBackend  # imported while it may still be read
-if os.geteuid() == 0:
-    os.setgroups([]); os.setgid(65534); os.setuid(65534)
-from dsa.errors import AccessError
-backend = LocalBackend(Path({root!r}))
-staged = Path({staged!r})
-for name, call in {{
-    "read": lambda: backend.read("closed/secret"),
-    "open": lambda: backend.open("closed/secret"),
-    "info": lambda: backend.info("closed/secret"),
-    "list": lambda: list(backend.list("closed/")),
-    "list all": lambda: list(backend.list("")),
-    "children": lambda: list(backend.children("closed/")),
-    "unreadable": lambda: backend.read("unreadable"),
-    "create": lambda: backend.create("new", b"x"),
-    "create below": lambda: backend.create("new/below", b"x"),
-    "write": lambda: backend.write("open", b"x"),
-    "staging": lambda: backend.staging().__enter__(),
-    "remove": lambda: backend.remove("open"),
-    "publish": lambda: backend.publish(staged, "new"),
-}}.items():
-    try:
-        call()
-    except AccessError as error:
-        assert error.exit_code == 6 and "no permission" in str(error), error
-    else:
-        sys.exit(name + " was allowed")
-assert backend.read("open") == b"there"
-"""
-
-
-def test_without_permission_it_is_an_access_error(tmp_path: Path) -> None:
-    root = tmp_path / "store"
-    (root / "closed").mkdir(parents=True)
-    (root / "closed/secret").write_bytes(b"x")
-    (root / "open").write_bytes(b"there")
-    (root / "unreadable").write_bytes(b"x")
-    staged = tmp_path / "staged"
-    staged.write_bytes(b"x")
-    (root / "unreadable").chmod(0)
-    (root / "closed").chmod(0)
-    root.chmod(0o555)
-    open_up = [
-        folder for folder in tmp_path.parents if folder.owner() == tmp_path.owner() and IS_ROOT
-    ]
-    before = {folder: folder.stat().st_mode for folder in [tmp_path, *open_up]}
-    for folder, mode in before.items():  # the other user has to get there
-        if not mode & 0o001:
-            folder.chmod(stat.S_IMODE(mode) | 0o001)
-    script = _AS_NOBODY.format(package=PACKAGE, root=str(root), staged=str(staged))
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", script], capture_output=True, text=True, cwd="/"
-        )
-    finally:
-        for folder, mode in before.items():
-            folder.chmod(stat.S_IMODE(mode))
-        root.chmod(0o755)
-        (root / "closed").chmod(0o755)
-    assert done.returncode == 0, done.stderr
-    assert keys(LocalBackend(root).list("")) == ["closed/secret", "open", "unreadable"]
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Return a folder on a disk of one mebibyte."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    try:
-        made = subprocess.run(mount, capture_output=True, text=True) if IS_ROOT else None
-    except FileNotFoundError:
-        made = None
-    if made is None or made.returncode:
-        pytest.skip(
-            "a small disk cannot be mounted here" + (f": {made.stderr.strip()}" if made else "")
-        )
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
-
-
-def test_a_full_disk_is_a_designed_error_and_nothing_has_a_name(small_disk: Path) -> None:
-    backend = LocalBackend(small_disk / "store")
-    backend.create("small", b"x")
-    for write in (backend.create, backend.write):
-        with pytest.raises(DsaError, match="no space left") as caught:
-            write("large", b"x" * 2_000_000)
-        assert type(caught.value) is DsaError
-        assert caught.value.exit_code == 1
-        assert caught.value.hint
-    assert backend.info("large") is None
-    assert keys(backend.list("")) == ["small"]
-    assert unfinished(small_disk / "store") == []
-    assert backend.create("large", b"x" * 100_000)  # there is room again
-
-
-def test_a_file_that_may_not_grow_is_a_designed_error(tmp_path: Path) -> None:
-    """Like a full disk, and without being root: RLIMIT_FSIZE, in a process of its own."""
-    script = f"""
-import resource, signal, sys
-sys.path.insert(0, {PACKAGE!r})
-from pathlib import Path
-from dsa.errors import AccessError, DsaError
-from dsa.remotes.local import LocalBackend
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-backend = LocalBackend(Path({str(tmp_path / "store")!r}))
-backend.create("refs/ds/@1", b"there")
-resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
-for write in (backend.create, backend.write):
-    try:
-        write("large", b"x" * 100_000)
-    except DsaError as error:
-        assert error.exit_code == 1
-    else:
-        sys.exit("it was written")
-try:
-    backend.write("refs/ds/@1", b"y" * 100_000)
-except DsaError:
-    pass
-assert backend.read("refs/ds/@1") == b"there"
-assert [info.key for info in backend.list("")] == ["refs/ds/@1"]
-assert not list(Path(backend.url, "site/tmp").iterdir())
-"""
-    assert resource.RLIMIT_FSIZE >= 0
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS])
-def test_no_foreign_exception_comes_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
-) -> None:
-    backend = local(tmp_path)
-    backend.create("there", b"x")
-
-    def fails(*_: object, **__: object) -> None:
-        raise OSError(code, os.strerror(code))
-
-    monkeypatch.setattr(os, "fsync", fails)
-    for call in (
-        lambda: backend.create("new", b"x"),
-        lambda: backend.write("there", b"y"),
-        lambda: backend.publish(staged(backend, b"x"), KEY),
-    ):
-        with pytest.raises(DsaError) as caught:
-            call()
-        assert isinstance(caught.value, AccessError) is (code == errno.EROFS)
-        assert isinstance(caught.value.__cause__, OSError)
-    monkeypatch.undo()
-    assert keys(backend.list("")) == ["there"]
-    assert backend.read("there") == b"x"
-    assert unfinished(tmp_path / "store") == []
-
-
-# --- other processes -----------------------------------------------------------------------------
-
-
-def test_a_local_backend_may_be_sent_to_another_process(tmp_path: Path) -> None:
-    backend = local(tmp_path)
-    backend.create(KEY, b"x")
-    backend.publish(staged(backend, b"y"), "packs/other")
+def test_it_may_be_sent_to_another_process(backend: Backend, place: Place) -> None:
+    if not place.pickles:
+        pytest.skip("this place is in this process alone")
+    backend.write(KEY, b"x")
     sent = pickle.loads(pickle.dumps(backend))
-    assert isinstance(sent, LocalBackend)
+    assert type(sent) is type(backend)
     assert sent.url == backend.url
+    assert sent.jobs == backend.jobs
     assert sent.read(KEY) == b"x"
-    sent.publish(staged(sent, b"z"), "packs/third")
+    sent.write("packs/other", b"y")
     sent.flush()
-    assert backend.read("packs/third") == b"z"
+    assert backend.read("packs/other") == b"y"
 
 
-def test_a_path_on_this_machine(tmp_path: Path) -> None:
-    backend = local(tmp_path)
-    backend.create(KEY, b"x")
-    assert backend.local_path(KEY) == tmp_path / "store" / KEY
-    assert MemoryBackend().local_path(KEY) is None
+def test_it_is_found_again_by_its_url(backend: Backend, place: Place) -> None:
+    if not place.pickles:
+        pytest.skip("this place is in this process alone")
+    backend.write(KEY, b"x")
+    options: Any = getattr(backend, "_options", None)
+    found = connect(backend.url, options.values if options else None)
+    assert type(found) is type(backend)
+    assert found.read(KEY) == b"x"
+
+
+def test_only_local_files_have_a_path(filled: Filled) -> None:
+    backend = filled({KEY: b"x"})
+    path = backend.local_path(KEY)
+    assert path is None or path.read_bytes() == b"x"
+
+
+# --- what cannot be written to -------------------------------------------------------------------
+
+
+def test_writing_where_nothing_can_be_written_is_an_access_error(read_only: Backend) -> None:
+    for write in (
+        lambda: read_only.create("new", b"x"),
+        lambda: read_only.write(KEY, b"x"),
+        lambda: read_only.send(io.BytesIO(b"x"), "new", 1, lambda: True),
+        lambda: read_only.publish(staged(read_only, b"x"), "new"),
+        lambda: read_only.remove(KEY),
+    ):
+        with pytest.raises(AccessError) as caught:
+            write()
+        assert "\n" not in str(caught.value)
+        assert read_only.url in str(caught.value)
+    assert read_only.read(KEY) == b"there"
+    assert read_only.info("new") is None
