@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -11,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dsa.cas import listing
-from dsa.cas.ids import ManifestId, ObjectId, TreeId
+from dsa.cas.ids import BlobId, ManifestId, ObjectId, TreeId
 from dsa.cas.listing import SCHEMA, Listing
 from dsa.cas.manifest import Manifest, RevisionInfo
 from dsa.cas.parquet import SafeParquet
@@ -66,11 +67,14 @@ class IndexFile:
 
     def manifest(self) -> ManifestId | None:
         """The manifest that it belongs to, where it carries the whole `revision.json`."""
+        made = self.described()
+        return None if made is None else made.id
+
+    def described(self) -> Manifest | None:
+        """The manifest itself, where the whole `revision.json` is carried."""
         if self.revision_json is None:
             return None
-        from dsa.cas.ids import BlobId
-
-        return Manifest(self.data, BlobId(ObjectId.of(self.revision_json))).id
+        return Manifest(self.data, BlobId(ObjectId.of(self.revision_json)))
 
     def folder(self, folder: str) -> pa.Table:
         """Read one folder's rows, unproven."""
@@ -101,13 +105,17 @@ class IndexFile:
             raise IndexProblem(f"its rows cannot be read: {error}") from error
 
 
-def open_index(source: BinaryIO | Path | pa.Buffer, size: int) -> IndexFile:
+def open_index(
+    source: BinaryIO | Path | pa.Buffer,
+    size: int,
+    need: Callable[[int, int], None] | None = None,
+) -> IndexFile:
     """Open an index of `size` bytes; `IndexProblem` if its header cannot be trusted to be read on.
 
-    Nothing is decoded yet. `folder` is decoded as a dictionary.
+    Nothing is decoded yet. `folder` is decoded as a dictionary. `need` is `SafeParquet`'s.
     """
     try:
-        parquet = SafeParquet(source, size, SCHEMA, _TEXTS, dictionaries=("folder",))
+        parquet = SafeParquet(source, size, SCHEMA, _TEXTS, dictionaries=("folder",), need=need)
         data = TreeId(ObjectId.parse(parquet.facts.get(b"dsa.data", b"").decode("ascii")))
     except ValueError as error:
         raise IndexProblem(f"its header cannot be read: {error}") from error

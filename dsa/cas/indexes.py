@@ -7,7 +7,8 @@ import os
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
-from uuid import uuid4
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,6 +16,7 @@ import pyarrow.compute as pc
 from dsa.cas import index, layout, listing
 from dsa.cas.ids import ObjectId, sha256_of
 from dsa.cas.index import IndexFile, IndexProblem
+from dsa.cas.kept import INDEX, Kept
 from dsa.cas.listing import FolderSum, Listing
 from dsa.cas.objects import Objects, Wanted
 from dsa.cas.parquet import in_memory
@@ -22,55 +24,66 @@ from dsa.cas.revisions import Published
 from dsa.cas.trees import FOLDER, TreeEntry
 from dsa.errors import DamageError, MissingObjectError, NotFoundError
 
+if TYPE_CHECKING:
+    from dsa.cas.far import FarIndexes, Sparse
+
 logger = logging.getLogger(__name__)
+
+
+#: A far index up to this size is fetched whole also for one folder: its row groups are not smaller.
+_WHOLE_BYTES = 2 * 1024 * 1024
 
 
 class Indexes:
     """Listings of one store's revisions; `cache` is a folder of this client's own (None: none).
 
     The cache remembers which index files were proven, by their SHA-256, and holds the indexes
-    that had to be made anew.
+    that had to be made anew, and those that were fetched whole from a far store.
     """
 
     def __init__(self, objects: Objects, cache: Path | None) -> None:
         self._objects = objects
         self._backend = objects.backend
         self._cache = cache
+        self._kept = Kept(cache) if cache is not None else objects.kept
 
     def listing(self, published: Published) -> Listing:
         """Return a revision's whole listing, every row of it proven."""
-        info = published.info
+        for name in self._names(published):
+            data = self._kept.read(name)
+            if data is not None:
+                try:
+                    return self._believed(data, published)
+                except IndexProblem as error:
+                    self._drop(name, published, error)
         try:
-            data = self._bytes(published)
-            opened = index.open_index(in_memory(data), len(data))
-            verdict = self._verdict(data, published)
-            if verdict and os.path.exists(verdict) and opened.data == published.manifest.data:
-                root = FolderSum(
-                    opened.data.raw, info.sha256.raw, info.bytes, info.files, info.folders
-                )
-                return Listing(opened.read(), root)
-            proven = index.prove(opened, published.manifest, info)
-            self.trust(data, published)
-            return proven
+            return self._believed(self._stored(published), published)
         except IndexProblem as error:
             logger.warning("the index of %s is not used: %s", published, error)
             return self._anew(published)
 
     def trust(self, data: bytes, published: Published) -> None:
         """Remember that the bytes of an index are proven: this client made them itself."""
-        verdict = self._verdict(data, published)
-        if verdict is not None:
-            with suppress(OSError):
-                verdict.parent.mkdir(parents=True, exist_ok=True)
-                verdict.touch()
+        self._remember(data, published)
+        if self._objects.far is not None:
+            self._kept.write(self._fetched_name(published), data)
+            for small in (published.manifest.encode(), published.revision_json):
+                self._kept.write_object(small)
 
     def folder(self, published: Published, path: str) -> pa.Table:
         """Return the rows of one folder ("" is the root), proven along the way from the manifest.
 
         Raises: `NotFoundError` if there is no such folder.
         """
+        for name in self._names(published) if self._objects.far is not None else ():
+            kept = self._kept.path(name)
+            if kept is not None:
+                try:
+                    return self._chain(_opened(kept), published, path)
+                except IndexProblem as error:
+                    self._drop(name, published, error)
         try:
-            return self._chain(published, path)
+            return self._chain(self._open(published), published, path)
         except IndexProblem as error:
             logger.warning("the index of %s is not used: %s", published, error)
             rows = self._anew(published).table
@@ -78,8 +91,34 @@ class Indexes:
                 raise NotFoundError(f"{path} is not a folder in {published}") from None
             return rows.filter(pc.equal(rows["folder"].cast(pa.string()), path))
 
-    def _chain(self, published: Published, path: str) -> pa.Table:
-        opened = self._open(published)
+    # --- proving --------------------------------------------------------------------------------
+
+    def _believed(self, data: bytes, published: Published) -> Listing:
+        """Return the listing in an index file that was proven before, or is now; `IndexProblem`."""
+        info = published.info
+        opened = index.open_index(in_memory(data), len(data))
+        verdict = self._verdict(data, published)
+        if verdict and os.path.exists(verdict) and opened.data == published.manifest.data:
+            root = FolderSum(opened.data.raw, info.sha256.raw, info.bytes, info.files, info.folders)
+            return Listing(opened.read(), root)
+        proven = index.prove(opened, published.manifest, info)
+        self._remember(data, published)
+        return proven
+
+    def _remember(self, data: bytes, published: Published) -> None:
+        verdict = self._verdict(data, published)
+        if verdict is not None:
+            with suppress(OSError):
+                verdict.parent.mkdir(parents=True, exist_ok=True)
+                verdict.touch()
+
+    def _verdict(self, data: bytes, published: Published) -> Path | None:
+        # The revision.json too: one tree may stand for two contents, its SHA-256 does not.
+        digest = sha256(data)
+        digest.update(published.revision_json)
+        return self._cache and self._cache / "proven" / digest.hexdigest()
+
+    def _chain(self, opened: IndexFile, published: Published, path: str) -> pa.Table:
         if opened.data != published.manifest.data:
             raise IndexProblem("it belongs to other data")
         tree, check = published.manifest.data.raw, published.info.sha256.raw
@@ -96,36 +135,72 @@ class Indexes:
             rows = index.prove_folder(opened.folder(walked), tree, check)
         return rows
 
-    def _open(self, published: Published) -> IndexFile:
-        key = layout.index_key(published.id)
-        for path in (self._backend.local_path(key), self._own(published)):
-            if path and os.path.exists(path):
-                return index.open_index(path, path.stat().st_size)
-        data = self._bytes(published)
-        return index.open_index(in_memory(data), len(data))
+    # --- where an index comes from --------------------------------------------------------------
 
-    def _bytes(self, published: Published) -> bytes:
-        own = self._own(published)
-        if own and os.path.exists(own):  # False too where the cache may not be read
-            return own.read_bytes()
-        key = layout.index_key(published.id)
-        found = self._backend.info(key)
-        rows = published.info.files + published.info.folders
-        if found is not None and found.size > index.most_bytes(rows):
-            raise IndexProblem(f"it has {found.size} bytes, too many for {rows} files and folders")
+    def _open(self, published: Published) -> IndexFile:
+        """Open the store's own index; of a far one that is large only what is read is fetched."""
+        path = self._backend.local_path(layout.index_key(published.id))
+        if path is not None:
+            if os.path.exists(path):
+                return _opened(path)
+            for name in self._names(published):
+                kept = self._kept.path(name)
+                if kept is not None:
+                    return _opened(kept)
+            raise IndexProblem("it is missing")
+        far = self._objects.far
+        assert far is not None
+        sparse = self._sparse(far, published)
+        if sparse.size <= _WHOLE_BYTES:
+            data = self._stored(published)
+            return index.open_index(in_memory(data), len(data))
+        return far.opened(sparse)
+
+    def _stored(self, published: Published) -> bytes:
+        """Return the store's own index; of a far store it is kept, too."""
+        far = self._objects.far
+        if far is None:
+            key = layout.index_key(published.id)
+            found = self._backend.info(key)
+            self._check_size(found.size if found else 0, published)
+            try:
+                return self._backend.read(key)
+            except KeyError:
+                raise IndexProblem("it is missing") from None
+        sparse = self._sparse(far, published)
+        sparse.need(0, sparse.size)
+        data: bytes = sparse.buffer.to_pybytes()
+        if sparse.size > _WHOLE_BYTES:
+            far.forget(published.id)  # one copy in memory is enough
+        self._kept.write(self._fetched_name(published), data)
+        return data
+
+    def _sparse(self, far: FarIndexes, published: Published) -> Sparse:
         try:
-            return self._backend.read(key)
+            sparse = far.sparse(published.id)
         except KeyError:
             raise IndexProblem("it is missing") from None
+        self._check_size(sparse.size, published)
+        return sparse
 
-    def _own(self, published: Published) -> Path | None:
-        return self._cache and self._cache / "index" / f"{published.id}.parquet"
+    def _check_size(self, size: int, published: Published) -> None:
+        rows = published.info.files + published.info.folders
+        if size > index.most_bytes(rows):
+            raise IndexProblem(f"it has {size} bytes, too many for {rows} files and folders")
 
-    def _verdict(self, data: bytes, published: Published) -> Path | None:
-        # The revision.json too: one tree may stand for two contents, its SHA-256 does not.
-        digest = sha256(data)
-        digest.update(published.revision_json)
-        return self._cache and self._cache / "proven" / digest.hexdigest()
+    def _names(self, published: Published) -> tuple[str, ...]:
+        """Return under which names an index may be kept: made anew, and fetched."""
+        own = f"{INDEX}{published.id}.parquet"
+        return (own,) if self._objects.far is None else (own, self._fetched_name(published))
+
+    def _fetched_name(self, published: Published) -> str:
+        # Of this place alone: in another one the same files may lie elsewhere.
+        place = sha256(self._backend.place.encode()).hexdigest()[:16]
+        return f"{INDEX}{published.id}-{place}.parquet"
+
+    def _drop(self, name: str, published: Published, error: IndexProblem) -> None:
+        logger.warning("the index of %s in the cache is not used: %s", published, error)
+        self._kept.drop(name)
 
     def _anew(self, published: Published) -> Listing:
         """Make a listing from the trees and the locations, and keep it in the cache."""
@@ -136,14 +211,19 @@ class Indexes:
             raise DamageError(
                 f"the trees of {published} in {self._backend.url}: {error}"
             ) from error
-        own = self._own(published)
-        if own is not None:
-            with suppress(OSError):
-                own.parent.mkdir(parents=True, exist_ok=True)
-                partial = own.with_name(uuid4().hex)
-                index.write_index(partial, sealed, published.manifest, published.revision_json)
-                partial.replace(own)
+        if self._cache is not None:
+            with TemporaryDirectory(prefix="dsa-") as folder:
+                path = Path(folder) / "index"
+                index.write_index(path, sealed, published.manifest, published.revision_json)
+                self._kept.write(f"{INDEX}{published.id}.parquet", path.read_bytes())
         return sealed
+
+
+def _opened(path: Path) -> IndexFile:
+    try:
+        return index.open_index(path, path.stat().st_size)
+    except OSError as error:
+        raise IndexProblem(f"it cannot be read: {error.strerror}") from error
 
 
 def from_trees(objects: Objects, published: Published) -> pa.Table:

@@ -16,6 +16,7 @@ SITE = "site/"
 PENDING = "site/pending/"
 GC = "site/gc/"
 DAMAGED = "site/damaged/"
+DOCTOR = "site/doctor/"  # what is tried out, and removed again
 
 #: Where names lie that a ref relies on: also those that a killed push, or another one, gave.
 RELIED_ON = (OBJECTS, PACKS, LOCATIONS, INDEX)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import sha1
 from pathlib import Path
 from uuid import uuid4
@@ -14,8 +14,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dsa.cas import layout, listing
-from dsa.cas.backend import Backend
+from dsa.cas.backend import Backend, FileInfo
+from dsa.cas.concurrent import each
 from dsa.cas.ids import ID_BYTES, SHA256_BYTES, ObjectId
+from dsa.cas.kept import PARTS, Kept
 from dsa.cas.packs import Directory
 from dsa.cas.parquet import SafeParquet, in_memory, one_line
 from dsa.errors import DamageError
@@ -92,18 +94,23 @@ def _where(flags: bytearray, values: pa.Array) -> pa.Array:
     return pc.if_else(wanted, values, pa.scalar(None, values.type))
 
 
-def write_part(backend: Backend, table: pa.Table, staging: Path) -> ObjectId:
+def write_part(
+    backend: Backend, table: pa.Table, staging: Path, kept: Kept | None = None
+) -> ObjectId:
     """Write rows (sorted by id) as a new part and return its id; durable after `flush`.
 
     `staging` is a folder that `backend` gave. Where a damaged file has the name that the part would
-    have, it gets another one.
+    have, it gets another one. One of a far store is kept, so that its writer never fetches it.
     """
     staged = staging / f"{uuid4().hex}.parquet"
     try:
         oid = _write(staged, table, {})
         if _is_taken(backend, layout.locations_key(oid), oid, staged.stat().st_size):
             oid = _write(staged, table, {"dsa.salt": uuid4().hex})
+        data = staged.read_bytes() if kept and backend.local_path("") is None else b""
         backend.publish(staged, layout.locations_key(oid))
+        if kept and data:
+            kept.write(f"{PARTS}{oid}.parquet", data)
     finally:
         staged.unlink(missing_ok=True)
     return oid
@@ -134,11 +141,18 @@ def _is_taken(backend: Backend, key: str, oid: ObjectId, size: int) -> bool:
 def read_part(backend: Backend, key: str) -> pa.Table:
     """Read one part whole; `DamageError` unless its bytes are what its name says."""
     info = backend.info(key)
+    if info is None or info.size > MAX_PART_BYTES:
+        raise DamageError(f"{key} in {backend.url} is no part of the locations")
+    return _decode(backend, key, lambda: backend.read(key))
+
+
+def _decode(backend: Backend, key: str, read: Callable[[], bytes]) -> pa.Table:
+    """Return the rows of a part that has these bytes."""
     oid = layout.id_of_key(key)
-    if info is None or oid is None or info.size > MAX_PART_BYTES:
+    if oid is None:
         raise DamageError(f"{key} in {backend.url} is no part of the locations")
     try:
-        data = backend.read(key)
+        data = read()
         if ObjectId.of(data) != oid:
             raise ValueError("its bytes are not what its name says")
         file = SafeParquet(in_memory(data), len(data), SCHEMA, {})
@@ -151,27 +165,72 @@ def read_part(backend: Backend, key: str) -> pa.Table:
     return table.combine_chunks()
 
 
+class Parts:
+    """The parts of one store as they are read: each once, they never change.
+
+    Those of a far store are kept by the client, and fetched several at once.
+    """
+
+    def __init__(self, backend: Backend, kept: Kept | None = None) -> None:
+        self._backend = backend
+        is_far = backend.local_path("") is None
+        self._kept = kept if is_far and kept is not None else Kept(None)
+        self._jobs = backend.jobs if is_far else 1
+        self._read: dict[str, pa.Table] = {}
+
+    def listed(self) -> dict[str, pa.Table]:
+        """Return what is listed now, by key; a part that is damaged is named in the log and passed by."""
+        infos = sorted(self._backend.list(layout.LOCATIONS), key=lambda info: info.key)
+        fresh = [info for info in infos if info.key not in self._read]
+        read = dict(zip(fresh, each(fresh, self._part, self._jobs), strict=True))
+        tables = {info.key: self._read.get(info.key, read.get(info)) for info in infos}
+        self._read = {key: table for key, table in tables.items() if table is not None}
+        return self._read
+
+    def _part(self, info: FileInfo) -> pa.Table | None:
+        try:
+            return _decode(self._backend, info.key, lambda: self._bytes(info))
+        except DamageError as error:
+            logger.warning("%s; it is ignored", error)
+            return None
+
+    def _bytes(self, info: FileInfo) -> bytes:
+        """Return the bytes of a part; they may be wrong, but then they are not kept."""
+        oid = layout.id_of_key(info.key)
+        assert oid is not None  # as `_decode` saw
+        if info.size > MAX_PART_BYTES:
+            raise ValueError("it is larger than any may be")
+        name = f"{PARTS}{oid}.parquet"
+        kept = self._kept.object(name, oid)
+        if kept is not None:
+            return kept
+        data = self._backend.read(info.key, 0, MAX_PART_BYTES)
+        if ObjectId.of(data) == oid:
+            self._kept.write(name, data)
+        return data
+
+
 class Locations:
-    """What the parts that are listed now say together; parts are read once, they never change.
+    """What the parts that are listed when this is first asked say together.
 
     `distrusted` are places that `site/damaged/` records: rows that name them are ignored.
     """
 
     def __init__(
-        self, backend: Backend, distrusted: frozenset[tuple[bytes, bytes | None]] = frozenset()
+        self,
+        backend: Backend,
+        distrusted: frozenset[tuple[bytes, bytes | None]] = frozenset(),
+        parts: Parts | None = None,
     ) -> None:
-        self._backend = backend
+        self._source = parts or Parts(backend)
         self._distrusted = distrusted
-        self._parts: dict[str, pa.Table] = {}
+        self._parts: dict[str, pa.Table] | None = None
 
     def parts(self) -> Iterator[tuple[str, pa.Table]]:
         """Yield key and rows of every part; one that is damaged is named in the log and passed by."""
-        if not self._parts:
-            for info in sorted(self._backend.list(layout.LOCATIONS), key=lambda info: info.key):
-                try:
-                    self._parts[info.key] = self._trusted(read_part(self._backend, info.key))
-                except DamageError as error:
-                    logger.warning("%s; it is ignored", error)
+        if self._parts is None:
+            listed = self._source.listed()
+            self._parts = {key: self._trusted(table) for key, table in listed.items()}
         yield from self._parts.items()
 
     def find(self, ids: pa.Array) -> pa.Table:

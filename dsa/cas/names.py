@@ -108,6 +108,18 @@ def parse_spec(text: str) -> Spec:
     `@latest` and no revision at all are the same. Whether a revision is a name or the prefix of
     a manifest's id is for the store to say: an exact name wins.
     """
+    remote, named = split_remote(text)
+    dataset, at, revision = named.partition("@")
+    check_dataset(dataset)
+    if not at or revision == "latest":
+        return Spec(remote, dataset, None)
+    if not _ID_PREFIX.fullmatch(revision):
+        check_revision(revision)
+    return Spec(remote, dataset, revision)
+
+
+def split_remote(text: str) -> tuple[str | None, str]:
+    """Return the name of a remote that a text begins with, None if it names none, and the rest."""
     named, at, revision = text.partition("@")
     remote, colon, dataset = named.rpartition(":")
     if colon and not _SEGMENT.fullmatch(remote):
@@ -115,12 +127,12 @@ def parse_spec(text: str) -> Spec:
             f"{_quoted(remote)} in {_quoted(text)} is no remote's name",
             hint="write [remote:]dataset[@revision]; give a path or a URL with --store",
         )
-    check_dataset(dataset)
-    if not at or revision == "latest":
-        return Spec(remote if colon else None, dataset, None)
-    if not _ID_PREFIX.fullmatch(revision):
-        check_revision(revision)
-    return Spec(remote if colon else None, dataset, revision)
+    if colon and not dataset:
+        raise UsageError(
+            f"{_quoted(text)} names a remote, and no dataset",
+            hint=f"`dsa datasets --store {remote}` lists what there is",
+        )
+    return remote if colon else None, f"{dataset}{at}{revision}"
 
 
 def is_folder(text: str) -> bool:
@@ -320,6 +332,11 @@ def printable(text: str) -> str:
     they are.
     """
     return _TO_ESCAPE.sub(_escape, text)
+
+
+def count(number: int, noun: str) -> str:
+    """Write how many, such as `1 file` or `12,345 files`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _escape(match: re.Match[str]) -> str:

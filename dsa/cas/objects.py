@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, BinaryIO
 from dsa.cas import layout, packs, site
 from dsa.cas.backend import Backend
 from dsa.cas.ids import ObjectId
+from dsa.cas.kept import Kept
+from dsa.cas.section import Section
 from dsa.cas.trees import EMPTY_TREE, MAX_TREE_BYTES, TreeEntry, decode_tree, tree_header
 from dsa.errors import DamageError, MissingObjectError
 
 if TYPE_CHECKING:
-    from dsa.cas.locations import Locations
+    from dsa.cas.far import FarIndexes
+    from dsa.cas.locations import Locations, Parts
 
 #: An object below this size is verified whole before its first byte is given out.
 VERIFY_FIRST_BYTES = 64 * 1024 * 1024
@@ -52,8 +55,17 @@ class Span:
 class Objects:
     """The objects of one store. Wrong bytes are never given out: the next place is tried."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, kept: Kept | None = None) -> None:
         self.backend = backend
+        self.kept = kept or Kept(None)
+
+    def anew(self) -> Objects:
+        """Return the objects as they are now; of what was read, only what never changes is remembered."""
+        made = Objects(self.backend, self.kept)
+        for name in ("parts", "far"):
+            if name in self.__dict__:
+                made.__dict__[name] = self.__dict__[name]
+        return made
 
     @cached_property
     def damaged(self) -> frozenset[site.Place]:
@@ -65,7 +77,23 @@ class Objects:
         """What the store says it holds."""
         from dsa.cas.locations import Locations
 
-        return Locations(self.backend, self.damaged)
+        return Locations(self.backend, self.damaged, self.parts)
+
+    @cached_property
+    def parts(self) -> Parts:
+        """The parts of the locations, as they were read."""
+        from dsa.cas.locations import Parts
+
+        return Parts(self.backend, self.kept)
+
+    @cached_property
+    def far(self) -> FarIndexes | None:
+        """The indexes of a far store, as far as they were fetched; None for files of this machine."""
+        if self.backend.local_path("") is not None:
+            return None
+        from dsa.cas.far import FarIndexes
+
+        return FarIndexes(self.backend)
 
     def read(self, wanted: Wanted, *, limit: int = VERIFY_FIRST_BYTES) -> bytes:
         """Return an object's bytes, verified.
@@ -82,7 +110,7 @@ class Objects:
                 data = self.backend.read(span.key, span.start, span.size)
                 if is_object(data, wanted):
                     return data
-        raise self._lost(wanted, found)
+        raise self.lost(wanted, found)
 
     def tree(self, oid: ObjectId, wanted: Wanted | None = None) -> list[TreeEntry]:
         """Read a tree; `DamageError` if its bytes are no tree that may be."""
@@ -108,38 +136,26 @@ class Objects:
 
     def open(self, wanted: Wanted) -> BinaryIO:
         """Open an object for reading, seekable; every byte was verified before this returns."""
-        size = wanted.size
-        if size is not None and size < VERIFY_FIRST_BYTES:
-            return io.BytesIO(self.read(wanted))
         found = False
         for span in self.spans(wanted):
             found = True
-            with suppress(KeyError):
-                window = Window(self.backend.open(span.key), span.start, span.size)
-                if _digests_match(window.pieces(), wanted) and window.tell() == span.size:
-                    window.seek(0)
-                    return io.BufferedReader(window)
-                window.close()
-        raise self._lost(wanted, found)
+            with suppress(KeyError, DamageError):
+                return self.open_at(span, wanted)
+        raise self.lost(wanted, found)
 
-    def copy(self, wanted: Wanted, write: Callable[[bytes], object]) -> None:
-        """Give an object's bytes to `write`; one of 64 MiB or more is verified on the way.
-
-        Raises: `DamageError` at the end where a large object was wrong.
-        """
+    def open_at(self, span: Span, wanted: Wanted) -> BinaryIO:
+        """Open an object in one place; `DamageError` if its bytes are wrong there, `KeyError` if there are none."""
         if wanted.size is not None and wanted.size < VERIFY_FIRST_BYTES:
-            write(self.read(wanted))
-            return
-        for span in self.spans(wanted):
-            try:
-                window = Window(self.backend.open(span.key), span.start, span.size)
-            except KeyError:
-                continue
-            with window:
-                if not _digests_match(window.pieces(write), wanted) or window.tell() != span.size:
-                    raise self._lost(wanted, True)
-                return
-        raise self._lost(wanted, False)
+            data = self.backend.read(span.key, span.start, span.size)
+            if not is_object(data, wanted):
+                raise self.lost(wanted, found=True)
+            return io.BytesIO(data)
+        window = Window(self.backend.open(span.key), span.start, span.size)
+        if _digests_match(window.pieces(), wanted) and window.tell() == span.size:
+            window.seek(0)
+            return io.BufferedReader(window)
+        window.close()
+        raise self.lost(wanted, found=True)
 
     def spans(self, wanted: Wanted) -> Iterator[Span]:
         """Yield where an object may lie, the likeliest place first.
@@ -181,7 +197,8 @@ class Objects:
                     if entry.id == oid:
                         yield Span(info.key, entry.offset, entry.size)
 
-    def _lost(self, wanted: Wanted, found: bool) -> DamageError:
+    def lost(self, wanted: Wanted, found: bool) -> DamageError:
+        """Return the error for an object that is wrong wherever it was `found`, or nowhere at all."""
         if found:
             return DamageError(
                 f"the object {wanted.id} in {self.backend.url} is damaged", hint=_HINT
@@ -210,44 +227,18 @@ def _digests_match(pieces: Iterator[bytes], wanted: Wanted) -> bool:
     return digest.digest() == (wanted.sha256 or wanted.id.raw)
 
 
-class Window(io.RawIOBase):
+class Window(Section):
     """A range of an open file as a file of its own; closing it closes the file."""
 
     def __init__(self, file: BinaryIO, start: int, size: int) -> None:
+        super().__init__(size)
         self._file = file
         self._start = start
-        self._size = size
-        self._at = 0
 
-    def readable(self) -> bool:
-        """Yes."""
-        return True
-
-    def seekable(self) -> bool:
-        """Yes."""
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move to a place within the range."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        if base + offset < 0:
-            raise ValueError("a place before the beginning")
-        self._at = base + offset
-        return self._at
-
-    def tell(self) -> int:
-        """Return the place within the range."""
-        return self._at
-
-    def readinto(self, buffer: object) -> int:
-        """Read into a buffer; 0 at the end of the range."""
-        room = memoryview(buffer).cast("B")  # type: ignore[arg-type]  # typeshed's Buffer is newer than 3.11
-        want = max(0, min(len(room), self._size - self._at))
-        self._file.seek(self._start + self._at)
-        data = self._file.read(want) if want else b""
-        room[: len(data)] = data
-        self._at += len(data)
-        return len(data)
+    def bytes_at(self, at: int, want: int) -> bytes:
+        """Read from the file."""
+        self._file.seek(self._start + at)
+        return self._file.read(want)
 
     def pieces(self, write: Callable[[bytes], object] = lambda _: None) -> Iterator[bytes]:
         """Yield the range piece by piece; each is given to `write` first."""

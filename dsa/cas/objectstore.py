@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dsa.cas.backend import Backend
+from dsa.cas.kept import Kept
 from dsa.cas.objects import Objects
-from dsa.cas.revisions import Revisions
+from dsa.cas.revisions import Revisions, called
 from dsa.cas.storefile import StoreFile
 
 if TYPE_CHECKING:
@@ -18,25 +19,34 @@ if TYPE_CHECKING:
 class ObjectStore:
     """One store, open; `cache` is a folder of this client's own for verdicts and rebuilt indexes.
 
-    Raises: `NotFoundError` where there is no store, `DsaError` for one that needs a newer release.
+    `name` is the remote's, where it has one. Raises: `NotFoundError` where there is no store,
+    `DsaError` for one that needs a newer release.
     """
 
-    def __init__(self, backend: Backend, cache: Path | None = None) -> None:
+    def __init__(self, backend: Backend, cache: Path | None = None, *, name: str = "") -> None:
         self.backend = backend
+        self.name = name
         self.file = StoreFile.read(backend)
         self._cache = cache
-        self.refresh()
+        self._see(Objects(backend, Kept(cache)))
 
     def refresh(self) -> None:
         """Forget what was read of the store, so that what others wrote since then is seen."""
-        self.objects = Objects(self.backend)
-        self.revisions = Revisions(self.objects)
+        self._see(self.objects.anew())
+
+    def _see(self, objects: Objects) -> None:
+        self.objects = objects
+        self.revisions = Revisions(objects, self.name)
         self.__dict__.pop("indexes", None)
 
     @property
     def url(self) -> str:
         """How a person names this store."""
         return self.backend.url
+
+    def called(self, thing: object) -> str:
+        """Return a dataset or a revision of it as a person names it in a command."""
+        return called(self.name, str(thing))
 
     @cached_property
     def indexes(self) -> Indexes:

@@ -35,8 +35,9 @@ class SafeParquet:
 
     `texts` are the text columns with the most bytes that a value may have; they are decoded as
     dictionaries where they are written as such, and always where `dictionaries` names them.
-    `read(start, length)` returns bytes of the file, which has `size` bytes. Raises: ValueError in
-    one line, here and when reading, for all that is not as it must be.
+    `read(start, length)` returns bytes of the file, which has `size` bytes. `need(start, end)` is
+    called before a row group is read, for a source that is fetched only then. Raises: ValueError
+    in one line, here and when reading, for all that is not as it must be.
     """
 
     def __init__(
@@ -46,7 +47,9 @@ class SafeParquet:
         schema: pa.Schema,
         texts: Mapping[str, int],
         dictionaries: tuple[str, ...] = (),
+        need: Callable[[int, int], None] | None = None,
     ) -> None:
+        self._need = need
         self._schema = schema
         self._texts = texts
         self._size = size
@@ -98,6 +101,8 @@ class SafeParquet:
         if not self._groups[group].rows:
             return self._schema.empty_table()
         try:
+            if self._need is not None:
+                self._need(*self._span(group))
             for name in self._schema.names:
                 self._check_pages(group, name)
             table = self._file.read_row_group(group, columns=self._schema.names)
@@ -107,6 +112,15 @@ class SafeParquet:
             return table.select(self._schema.names).cast(self._schema)
         except (pa.ArrowException, OSError, KeyError, IndexError, ValueError) as error:
             raise ValueError(one_line(error)) from error
+
+    def _span(self, group: int) -> tuple[int, int]:
+        """Return where a row group's columns begin and end in the file."""
+        chunks = [self._groups[group].chunks[self._at[name]] for name in self._schema.names]
+        start = min(chunk.start for chunk in chunks)
+        end = max(chunk.start + chunk.size for chunk in chunks)
+        if not 4 <= start <= end <= self._size:
+            raise ValueError("its columns lie outside the file")
+        return start, end
 
     def _columns(self) -> dict[str, int]:
         """Return where each column is; a ValueError unless each is there once, of its type, in order."""

@@ -8,7 +8,8 @@ from typing import Self
 from dsa.cas.ids import ManifestId, ObjectId
 
 _WITHDRAWN = "withdrawn "
-MAX_REF_BYTES = len(_WITHDRAWN) + 40 + 1
+REF_BYTES = 40 + 1  # of one that is not withdrawn
+MAX_REF_BYTES = len(_WITHDRAWN) + REF_BYTES
 
 
 @dataclass(frozen=True, slots=True)

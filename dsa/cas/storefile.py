@@ -84,17 +84,19 @@ def make_store(backend: Backend) -> tuple[StoreFile, bool]:
             "requires_to_write": [],
         }
         if backend.create(layout.STORE, strictjson.dumps(text)):
-            return StoreFile.read(backend), True
+            return StoreFile(str(text["store"]), ()), True
     return StoreFile.read(backend), False
 
 
 def check_place(backend: Backend) -> bool:
     """Whether a store can be made here: False where one is, `ConflictError` where something else is."""
-    # The temporary files of another maker may be there already: they are no other thing.
-    is_taken = any(name != "site/" for name in backend.children(""))
-    if backend.info(layout.STORE) is not None:
+    names = set(backend.children(""))
+    if layout.STORE in names:
         return False
-    if is_taken:
+    # The temporary files of another maker may be there already: they are no other thing.
+    if names - {"site/"}:
+        if backend.info(layout.STORE) is not None:  # made meanwhile
+            return False
         raise ConflictError(
             f"{backend.url} holds something that is no store", hint="name an empty or a new folder"
         )

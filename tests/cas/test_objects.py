@@ -39,13 +39,7 @@ def by_open(objects: Objects, wanted: Wanted) -> bytes:
         return file.read()
 
 
-def by_copy(objects: Objects, wanted: Wanted) -> bytes:
-    pieces: list[bytes] = []
-    objects.copy(wanted, pieces.append)
-    return b"".join(pieces)
-
-
-readers = pytest.mark.parametrize("read", [by_read, by_open, by_copy])
+readers = pytest.mark.parametrize("read", [by_read, by_open])
 
 
 @pytest.fixture(params=["memory", "local"])

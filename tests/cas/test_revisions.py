@@ -191,9 +191,12 @@ def test_a_ref_and_a_revision_json_that_disagree_are_damage(backend: MemoryBacke
             revisions(backend).get(dataset, revision)
 
 
+@pytest.mark.parametrize("place", ["near", "far"])
 @pytest.mark.parametrize("victim", ["manifest", "revision.json"])
-def test_what_a_ref_leads_to_is_verified(backend: MemoryBackend, victim: str) -> None:
-    published = put(backend, "ds", "1")
+def test_what_a_ref_leads_to_is_verified(tmp_path: Path, place: str, victim: str) -> None:
+    backend = LocalBackend(tmp_path) if place == "near" else MemoryBackend()
+    # Of a far store an index would tell what its manifest is, proven by the ref's id.
+    published = publish(backend, {"f": Leaf(b"x")}, with_index=place == "near")
     oid: ObjectId = published.id if victim == "manifest" else published.manifest.revision
     key = layout.object_key(oid)
     data = backend.read(key)
