@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from dsa.store import default_store as default_store
     from dsa.store import init as init
     from dsa.store import manifest as manifest
+    from dsa.store import mirror as mirror
     from dsa.store import open as open  # noqa: A004  # dsa.open()
+    from dsa.store import settings as settings
     from dsa.store import status as status
+    from dsa.store import whereis as whereis
     from dsa.store import worktree_store as worktree_store
 
 _WHERE = {
@@ -33,8 +36,11 @@ _WHERE = {
     "default_store": "dsa.store",
     "init": "dsa.store",
     "manifest": "dsa.store",
+    "mirror": "dsa.store",
     "open": "dsa.store",
+    "settings": "dsa.store",
     "status": "dsa.store",
+    "whereis": "dsa.store",
     "worktree_store": "dsa.store",
 }
 

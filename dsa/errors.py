@@ -60,9 +60,28 @@ class MissingObjectError(DamageError):
 
 
 class AccessError(DsaError):
-    """No permission, no connection, or no answer."""
+    """No permission, no connection, or no answer.
+
+    `is_outage`: nobody answered, or a server that fails, which says nothing about what is there.
+    `is_refusal`: somebody answered, and does not permit it. Neither: it is for a person to set
+    right, such as a login or the key of a host.
+    """
 
     exit_code = 6
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        problems: Sequence[str] = (),
+        is_outage: bool = False,
+        is_refusal: bool = False,
+    ) -> None:
+        """Say what happened, and which of the two it is, if it is one."""
+        super().__init__(message, hint=hint, problems=problems)
+        self.is_outage = is_outage
+        self.is_refusal = is_refusal
 
 
 class Interrupted(DsaError):

@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from dsa.remotes.doctor import Examination
 
 
 class Report:
@@ -56,6 +59,9 @@ class PushReport(Report):
     warnings: tuple[str, ...] = ()
     dry_run: bool = False
     seconds: float = 0.0
+    requests: int = 0  # made to the store's server; none to a local one
+    bytes_sent: int = 0
+    bytes_received: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +87,9 @@ class CheckoutReport(Report):
     warnings: tuple[str, ...] = ()
     dry_run: bool = False
     seconds: float = 0.0
+    requests: int = 0  # made to the store's server; none to a local one
+    bytes_sent: int = 0
+    bytes_received: int = 0
 
 
 Kind = Literal["added", "removed", "modified", "renamed", "mode"]
@@ -163,12 +172,61 @@ class VerifyReport(Report):
     bytes_read: int
     findings: tuple[Finding, ...]
     recorded: int = 0  # damaged places newly written down in site/damaged/
+    files_read: int = 0  # packs and objects whose bytes were read, all or some of them
+    files_attested: int = 0  # those not read because the store's own checksum of them is right
+    bytes_attested: int = 0
     seconds: float = 0.0
+    requests: int = 0  # made to the store's server; none to a local one
+    bytes_sent: int = 0
+    bytes_received: int = 0
 
     @property
     def is_clean(self) -> bool:
         """Whether no finding is damage."""
         return not any(finding.is_damage for finding in self.findings)
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorReport(Report):
+    """What a mirror brought from one store to another, or would bring (`dry_run`).
+
+    Revisions are `dataset@revision`; sizes are in bytes. What stands in `conflicts` or `damaged`
+    was not mirrored, everything else was: revision, or `log/<dataset>/`, -> why.
+    """
+
+    source: str
+    target: str
+    mirrored: tuple[str, ...]  # in the order in which they were published
+    there: tuple[str, ...]
+    conflicts: Mapping[str, str]  # the target has something else under this name, and keeps it
+    damaged: Mapping[str, str]  # the source does not have it whole
+    withdrawn: tuple[str, ...]  # withdrawals that were taken over
+    withdrawn_at_source: tuple[str, ...]  # withdrawals that nobody asked for
+    log_entries: int  # of datasets' logs
+    store_created: bool
+    objects_sent: int  # contents of files, and trees; a dry run counts the files' only
+    bytes_objects: int
+    objects_shared: int  # contents of files that the target held before, revision by revision
+    bytes_shared: int
+    packs_whole: int  # packs of the source that travelled as they are
+    packs_new: int  # packs made for the target
+    objects_unread: int  # copied by the server itself, on the source's word (`server_side`)
+    server_side: bool = False
+    warnings: tuple[str, ...] = ()
+    dry_run: bool = False
+    seconds: float = 0.0
+    requests: int = 0  # made to both servers; none to a local store
+    requests_source: int = 0
+    requests_target: int = 0
+    bytes_sent: int = 0  # to both
+    bytes_received: int = 0  # from both
+    bytes_from_source: int = 0
+    bytes_to_target: int = 0
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether all that was asked for is there now, or would be."""
+        return not (self.conflicts or self.damaged)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,3 +280,87 @@ class ShowReport(Report):
     info: Mapping[str, Any]
     shared_files: int | None  # files whose content the parent has too; None without a parent here
     shared_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class CachedFile(Report):
+    """A file of remotes that is kept here: its key in a store, and its size in bytes."""
+
+    key: str
+    size: int
+    used: str  # when last, RFC 3339, UTC
+    pinned: tuple[str, ...]  # by which revisions
+
+
+@dataclass(frozen=True, slots=True)
+class CacheReport(Report):
+    """What is in the cache, the most recently used first; sizes in bytes."""
+
+    folder: str
+    limit: int | None  # None: no limit
+    bytes: int
+    files: tuple[CachedFile, ...]
+    pins: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CacheChange(Report):
+    """What was done to the cache; sizes in bytes."""
+
+    folder: str
+    pinned: tuple[str, ...] = ()
+    unpinned: tuple[str, ...] = ()
+    files_fetched: int = 0
+    bytes_fetched: int = 0
+    files_dropped: int = 0
+    bytes_dropped: int = 0
+    files_pinned: int = 0  # that would have been dropped
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DoctorReport(Report):
+    """What a remote can do, as far as that was found out."""
+
+    remote: str  # its name in the configuration; empty: it was given by URL
+    store: str
+    examination: Examination
+    single_writer: bool  # it was declared that nobody else pushes at the same time
+    takes_pushes: bool
+    hint: str = ""  # what to do about it, where pushes are refused
+    requests: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Whereabouts(Report):
+    """Whether one store holds a revision, and how that is known."""
+
+    remote: str  # its name in the configuration; empty: it has none
+    store: str
+    holds: bool | None  # all of it; None: this store could not be asked
+    detail: str = ""  # why not, or what is missing
+    manifest: str = ""  # what it has by this name; empty: nothing
+    evidence: Mapping[str, str] = field(default_factory=dict)  # kind -> date, the strongest first
+
+
+@dataclass(frozen=True, slots=True)
+class WhereisReport(Report):
+    """Which stores hold a revision completely, in the order in which they are configured."""
+
+    dataset: str
+    revision: str
+    places: tuple[Whereabouts, ...]
+    seconds: float = 0.0
+    requests: int = 0
+    bytes_received: int = 0
+
+    @property
+    def is_somewhere(self) -> bool:
+        """Whether at least one store holds all of it."""
+        return any(place.holds for place in self.places)
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether at least one store could be asked."""
+        return any(place.holds is not None for place in self.places)

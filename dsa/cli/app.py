@@ -14,7 +14,7 @@ from typer import Option
 from typer.main import get_command
 
 from dsa._version import __version__
-from dsa.cli import care, consume, errors, look, publish
+from dsa.cli import cache, care, config, consume, errors, look, publish, remote, sites
 from dsa.cli.common import with_common
 from dsa.cli.help import Verbs
 from dsa.cli.run import Run
@@ -45,7 +45,7 @@ def make_app() -> Verbs:
     """Build all commands."""
     app = typer.Typer(cls=Verbs, rich_markup_mode=None, epilog=EPILOG)
     app.callback(cls=Verbs)(with_common(root))
-    for theme in (publish, consume, look, care):
+    for theme in (publish, consume, look, sites, care, cache, remote, config):
         theme.register(app)
     command = get_command(app)
     assert isinstance(command, Verbs)

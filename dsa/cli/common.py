@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
-from dsa.cli.help import Verb
+from dsa.cli.help import Verb, Verbs
+from dsa.errors import DsaError
 
 PANEL = "Common options, before or after the verb"
 
@@ -23,9 +25,26 @@ def _remember(context: typer.Context, param: typer.CallbackParam, value: Any) ->
     return value
 
 
-def _option(*names: str, text: str, metavar: str | None = None) -> Any:
+def remote_names(incomplete: str) -> list[str]:
+    """Return the names of remotes that a shell may complete a text to."""
+    from dsa.config.settings import load
+
+    logging.getLogger("dsa").addHandler(logging.NullHandler())
+    try:
+        return [name for name in load().remotes if name.startswith(incomplete)]
+    except DsaError:  # a shell wants names, or nothing
+        return []
+
+
+def _option(
+    *names: str,
+    text: str,
+    metavar: str | None = None,
+    complete: Callable[[str], list[str]] | None = None,
+) -> Any:
     return typer.Option(
         *names,
+        autocompletion=complete,
         help=text,
         metavar=metavar,
         callback=_remember,
@@ -41,7 +60,17 @@ Store = Annotated[
         "--store",
         "-s",
         metavar="STORE",
-        text="The store: a path or URL; else DSA_STORE, else the default store in the user's data folder",
+        text="The store: a remote's name, a path or a URL (default: DSA_STORE, the default remote, a store of yours)",
+        complete=remote_names,
+    ),
+]
+Jobs = Annotated[
+    str | None,
+    _option(
+        "--jobs",
+        "-j",
+        metavar="N",
+        text="Requests at once, and worker processes at most (default: DSA_JOBS, or as many as are good)",
     ),
 ]
 Json = Annotated[bool, _option("--json", text="Print JSON on stdout, errors too")]
@@ -70,12 +99,15 @@ def of_one_store(context: typer.Context, value: Any) -> Any:
 
 Rev = Annotated[
     str,
-    typer.Argument(metavar="REV", help="The revision: DATASET[@REVISION]", callback=of_one_store),
+    typer.Argument(
+        metavar="REV", help="The revision: [REMOTE:]DATASET[@REVISION]", callback=of_one_store
+    ),
 ]
 
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 COMMON = [
     inspect.Parameter("store_option", _KEYWORD, default=None, annotation=Store),
+    inspect.Parameter("jobs_option", _KEYWORD, default=None, annotation=Jobs),
     inspect.Parameter("json", _KEYWORD, default=False, annotation=Json),
     inspect.Parameter("quiet", _KEYWORD, default=False, annotation=Quiet),
     inspect.Parameter("debug", _KEYWORD, default=False, annotation=Debug),
@@ -98,11 +130,24 @@ def with_common(function: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def verb(app: typer.Typer, panel: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def verb(
+    app: typer.Typer, panel: str | None = None, *, kind: type[Verb] = Verb, name: str | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Make a function, whose first argument is the `Run`, a verb of `app`, listed under `panel`."""
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
-        app.command(cls=Verb, rich_help_panel=panel)(with_common(function))
+        app.command(name, cls=kind, rich_help_panel=panel)(with_common(function))
         return function
 
     return register
+
+
+def verbs(
+    app: typer.Typer, panel: str, function: Callable[..., None], kind: type[Verbs] = Verbs
+) -> typer.Typer:
+    """Make a function's name the name of several verbs, such as `dsa remote add`; it tells what they are for."""
+    name = function.__name__
+    group = typer.Typer(cls=kind, rich_markup_mode=None)
+    group.callback(cls=kind)(with_common(function))
+    app.add_typer(group, name=name, rich_help_panel=panel)
+    return group

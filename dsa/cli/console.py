@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from dsa.cas.names import printable
+from dsa.cas.names import count, printable
 
 
 def out(line: str, *, end: str = "\n") -> None:
@@ -58,11 +58,6 @@ def harmless(text: str) -> str:
 def lines_of(text: str) -> list[str]:
     """Split a person's text into lines that are safe to print."""
     return [printable(line) for line in text.replace("\r\n", "\n").split("\n")]
-
-
-def count(number: int, noun: str) -> str:
-    """Write how many, such as `1 file` or `12,345 files`."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def size(size_bytes: int) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from dsa.cli import common
 from dsa.cli.app import make_app
 from dsa.cli.help import Verbs, names, panels
+from dsa.config.keys import KEYS
 from dsa.errors import EXIT_CODES
 
 HEAD = """\
@@ -19,9 +20,10 @@ HEAD = """\
 
 {about}
 
-REV is `DATASET[@REVISION]`: `some-set@000`, or `some-set` for the newest, or `some-set@4b825dc` for a
-manifest's id by at least 7 of its digits. Where a revision or a folder may stand, a text that begins
-with `.`, `/` or `~` is a folder.
+REV is `[REMOTE:]DATASET[@REVISION]`: `some-set@000`, or `some-set` for the newest, or `some-set@4b825dc`
+for a manifest's id by at least 7 of its digits; `lab:some-set@000` is the one in the remote `lab`, and
+`lab:some-set` may stand for a dataset, too. Where a revision or a folder may stand, a text that begins
+with `.`, `/` or `~` is a folder. [Configuration](configuration.md) tells how stores get names.
 """
 
 OUTPUT = """\
@@ -40,13 +42,13 @@ OUTPUT = """\
 
 ## Environment
 
-| variable | what it says |
-|---|---|
-| `DSA_STORE` | the store, where `--store` does not |
-| `DSA_AUTHOR` | who publishes, where `--author` does not: `NAME <MAIL>` |
-| `DSA_LOGLEVEL` | `debug`, `info`, `warning`, `error` or `critical`; without `--log-file` the log goes to stderr |
+| variable | what it says | setting |
+|---|---|---|
+"""
 
-An empty variable is as good as none.
+AFTER_VARIABLES = """
+An empty variable is as good as none. With `DSA_LOGLEVEL`, and no log file, the log goes to stderr.
+All settings, and where else they come from, are in [configuration](configuration.md).
 """
 
 
@@ -60,12 +62,21 @@ def page(app: Verbs) -> str:
         parts.append(f"## {theme}\n")
         for name in verbs:
             parts += _verb(name, app.commands[name])
-    parts += [OUTPUT, "## Exit codes\n", "| code | meaning |\n|---|---|"]
+    parts.append(OUTPUT + "\n".join(_variables()))
+    parts += [AFTER_VARIABLES, "## Exit codes\n", "| code | meaning |\n|---|---|"]
     parts += [f"| {code} | {meaning} |" for code, meaning in EXIT_CODES.items()]
     return "\n".join(parts) + "\n"
 
 
 def _verb(name: str, command: Any) -> Iterator[str]:
+    if isinstance(command, Verbs):
+        yield f"### dsa {name}\n"
+        yield f"{_prose(command.help)}\n"
+        if command.usual is not None:
+            yield f"`dsa {name}` alone is `dsa {name} {command.usual}`.\n"
+        for inner, one in command.commands.items():
+            yield from _verb(f"{name} {inner}", one)
+        return
     yield f"### dsa {name}\n"
     yield f"```\ndsa {name} {' '.join(command.collect_usage_pieces(None))}\n```\n"
     yield f"{_prose(command.help)}\n"
@@ -73,6 +84,13 @@ def _verb(name: str, command: Any) -> Iterator[str]:
         if heading != common.PANEL:
             yield f"{heading}:\n"
             yield from _list(params)
+
+
+def _variables() -> Iterator[str]:
+    for key in KEYS.values():
+        if key.variable:
+            setting = f"`{key.name}`" if key.in_files else ""
+            yield f"| `{key.variable}` | {key.meaning} | {setting} |"
 
 
 def _options(params: Iterable[Any], heading: str) -> Iterator[str]:

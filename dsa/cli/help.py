@@ -8,7 +8,8 @@ though a shell's arguments are text already.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from contextlib import nullcontext
+from typing import Any, ClassVar
 
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
@@ -33,7 +34,7 @@ def names(param: Param) -> str:
     """Write all the spellings of a parameter, such as `-s, --store STORE`."""
     if isinstance(param, TyperArgument):
         return metavar(param)
-    spelled = ", ".join(sorted(param.opts, key=len))
+    spelled = ", ".join(sorted(param.opts, key=len) + param.secondary_opts)
     return spelled if param.is_flag else f"{spelled} {metavar(param)}"
 
 
@@ -78,6 +79,8 @@ def _write(formatter: Any, heading: str, rows: list[tuple[str, str]]) -> None:
 class Verb(TyperCommand):
     """A command: plain help, and whatever goes wrong in it becomes an exit code here."""
 
+    mends: ClassVar[bool] = False  # it works with settings that are wrong, too
+
     def get_params(self, ctx: Any) -> list[Any]:
         """Return all parameters, `--help` too."""
         return _prepare(super().get_params(ctx))
@@ -97,16 +100,32 @@ class Verb(TyperCommand):
     def invoke(self, ctx: Any) -> Any:
         """Run the command; `typer.Exit` is the only exception that leaves it."""
         try:
-            logs.start(ctx.obj)
-            return super().invoke(ctx)
+            logs.start(ctx.obj, must=not self.mends)
+            with nullcontext() if self.mends else ctx.obj.working():
+                return super().invoke(ctx)
         except typer.Exit:
             raise
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # a ctrl-C or a closed pipe typer would take for its own
             raise typer.Exit(errors.tell(error, ctx.obj, verb=ctx.info_name)) from None
 
 
+class Mending(Verb):
+    """A command that changes settings, so that no wrong one stops it."""
+
+    mends = True
+
+
 class Verbs(TyperGroup):
-    """All commands: help lists them by theme."""
+    """Commands under one name; help lists them by theme. `usual` is what no name stands for."""
+
+    usual: ClassVar[str | None] = None
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        """Take the usual command where none is named."""
+        rest = super().parse_args(ctx, args)
+        if self.usual is not None and not ctx._protected_args and not ctx.resilient_parsing:
+            ctx._protected_args = [self.usual]
+        return rest
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return all parameters, `--help` too."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from dsa.cas.names import printable
-from dsa.cli.console import columns, count, lines_of, size, when
+from dsa.cas.names import count, printable
+from dsa.cli.console import columns, lines_of, size, when
 from dsa.errors import DamageError
 from dsa.reports import Entry, LogEntry
 

@@ -1,4 +1,4 @@
-"""Logging under the name `dsa`: warnings as remarks, more where `--log-file` or `DSA_LOGLEVEL` asks."""
+"""Logging under the name `dsa`: warnings as remarks, more where the settings ask for it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from dsa.cli.run import Run
 from dsa.errors import UsageError
 
-LEVELS = ("debug", "info", "warning", "error", "critical")
+_VARIABLE = "DSA_LOGLEVEL"
 
 
 class _Lines(logging.Formatter):
@@ -45,30 +45,39 @@ class _Remark(logging.Formatter):
         return f"dsa: warning: {harmless(record.getMessage())}"
 
 
-def start(run: Run) -> None:
-    """Send records to the log file, or with a level alone to stderr; without both, only warnings."""
-    level = (run.log_level or "info").lower()
-    if level not in LEVELS:
-        raise UsageError(
-            f"DSA_LOGLEVEL is {run.log_level!r}", hint=f"it may be {', '.join(LEVELS)}"
-        )
+def start(run: Run, *, must: bool = True) -> None:
+    """Send records to the log file, or with a level alone to stderr; without both, only warnings.
+
+    Without `must`, settings that cannot be are as good as none.
+    """
+    from dsa.config.settings import value
+
+    try:
+        level, file = (value(run.layers, key) for key in ("log.level", "log.file"))
+    except UsageError:
+        if must:
+            raise
+        level = file = None
+    # A level in a file says how much; only a variable, set for this once, asks for it here.
+    here = level is not None and file is None and bool(run.environ.get(_VARIABLE))
+    run.logs_here = here
     logger = logging.getLogger("dsa")
     for old in logger.handlers[:]:
         logger.removeHandler(old)
         old.close()
     handler: logging.Handler = logging.NullHandler()
-    if run.log_file is not None:
-        handler = logging.FileHandler(run.log_file, encoding="utf-8", errors="backslashreplace")
-    elif run.log_level is not None:
+    if file is not None:
+        handler = logging.FileHandler(file, encoding="utf-8", errors="backslashreplace")
+    elif here:
         handler = logging.StreamHandler()
     elif not run.quiet:
         handler = logging.StreamHandler()
         handler.addFilter(
             lambda record: record.levelno == logging.WARNING
         )  # errors are told anyway
-    handler.setFormatter(_Lines() if run.log_file or run.log_level else _Remark())
+    handler.setFormatter(_Lines() if file or here else _Remark())
     logger.addHandler(handler)
-    logger.setLevel(level.upper())
+    logger.setLevel((level or "info").upper())
     logger.propagate = False
 
 

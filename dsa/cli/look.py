@@ -20,7 +20,14 @@ def datasets(run: Run) -> None:
 
 def revisions(
     run: Run,
-    dataset: Annotated[str | None, Argument(help="Only of this dataset (default: of all)")] = None,
+    dataset: Annotated[
+        str | None,
+        Argument(
+            metavar="[REMOTE:]DATASET",
+            help="Only of this dataset (default: of all)",
+            callback=of_one_store,
+        ),
+    ] = None,
     long: Annotated[
         bool,
         Option("--long", "-l", help="Also when, who, how many files, how large, and the message"),
@@ -84,7 +91,12 @@ def show(run: Run, revision: Rev) -> None:
     run.show(run.store()[revision].show())
 
 
-def log(run: Run, dataset: Annotated[str, Argument(help="The dataset")]) -> None:
+def log(
+    run: Run,
+    dataset: Annotated[
+        str, Argument(metavar="[REMOTE:]DATASET", help="The dataset", callback=of_one_store)
+    ],
+) -> None:
     """Tell the story of a dataset, newest first: when, who, why, and what changed in numbers."""
     from dsa.cli import listings
 
@@ -106,7 +118,7 @@ def diff(
 ) -> None:
     """List what turns A into B, each a revision or a folder; lines as of `dsa status`."""
     with run.progress() as progress:
-        report = run.store(create=True).diff(old, new, progress=progress)
+        report = run.store().diff(old, new, progress=progress)
     run.show(report)
     run.leave(1 if exit_code and not report.is_clean else 0)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 from typer import Argument, Option
 
-from dsa.cli.common import verb
+from dsa.cli.common import of_one_store, remote_names, verb
 from dsa.cli.run import Run
 from dsa.errors import UsageError
 
@@ -17,25 +17,34 @@ DIGESTS: dict[str, Literal["sha256", "sha1"]] = {"sha256": "sha256", "sha1": "sh
 
 def init(
     run: Run,
-    path_or_url: Annotated[
+    place: Annotated[
         str | None,
-        Argument(help="Where (default: the store that --store or DSA_STORE names, or yours)"),
+        Argument(
+            metavar="NAME_OR_URL",
+            help="A remote's name, a path or a URL (default: the store in force)",
+            autocompletion=remote_names,
+        ),
     ] = None,
     dry_run: Annotated[
         bool, Option("--dry-run", "-n", help="Say what it would do, write nothing")
     ] = False,
 ) -> None:
     """Make a store; one that is there already is left as it is."""
-    import dsa
-
-    if path_or_url and run.store_option and path_or_url != run.store_option:
-        raise UsageError("two stores are named, by --store and by PATH_OR_URL", hint="name one")
-    run.show(dsa.init(path_or_url or run.store_url, dry_run=dry_run))
+    if place and run.store_option and place != run.store_option:
+        raise UsageError("two stores are named, by --store and by NAME_OR_URL", hint="name one")
+    run.show(run.store(place or None).init(dry_run=dry_run))
 
 
 def push(
     run: Run,
-    dataset: Annotated[str, Argument(help="Name of the dataset, such as `lab/some-set`")],
+    dataset: Annotated[
+        str,
+        Argument(
+            metavar="[REMOTE:]DATASET",
+            help="Name of the dataset, such as `lab/some-set`",
+            callback=of_one_store,
+        ),
+    ],
     revision: Annotated[str, Argument(help="Name of the new revision, such as `1.0`")],
     path: Annotated[str, Argument(help="Folder to publish (default: the current one)")] = ".",
     message: Annotated[
@@ -62,7 +71,7 @@ def push(
         Option(
             "--author",
             metavar="'NAME <MAIL>'",
-            help="Who publishes (default: DSA_AUTHOR, git's user, your login)",
+            help="Who publishes (default: DSA_AUTHOR, the setting `author`, git's user, your login)",
         ),
     ] = None,
     follow_links: Annotated[
@@ -88,14 +97,14 @@ def push(
     from dsa.cli import metadata as facts
 
     with run.progress() as progress:
-        report = run.store(create=True).push(
+        report = run.store().push(
             dataset,
             revision,
             path,
             message=None if message is None else facts.utf8(message, "message"),
             metadata=facts.read(metadata) if metadata else None,
             parent=parent,
-            author=author or run.environ.get("DSA_AUTHOR") or None,
+            author=author,
             follow_links=follow_links,
             exclude=tuple(exclude or ()),
             dry_run=dry_run,

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import typer
@@ -13,6 +14,8 @@ import typer
 from dsa.progress import SILENT, Progress
 
 if TYPE_CHECKING:
+    from dsa.config.layers import Layer
+    from dsa.config.settings import Settings
     from dsa.reports import Report
     from dsa.store import Store
 
@@ -25,31 +28,67 @@ class Run:
 
     environ: Mapping[str, str]
     store_option: str | None = None
+    jobs_option: str | None = None
     json: bool = False
     quiet: bool = False
     debug: bool = False
     log_file: str | None = None
+    logs_here: bool = False  # a log goes to stderr
+
+    _layers: tuple[Layer, ...] | None = None
+    _settings: Settings | None = None
 
     @property
-    def store_url(self) -> str | None:
-        """The store that `--store` or `DSA_STORE` names; None: the default store."""
-        return self.store_option or self.environ.get("DSA_STORE") or None
+    def options(self) -> dict[str, str]:
+        """What the common options set, by the name of the setting."""
+        given = {"store": self.store_option, "jobs": self.jobs_option, "log.file": self.log_file}
+        return {name: text for name, text in given.items() if text}
 
     @property
-    def log_level(self) -> str | None:
-        """What `DSA_LOGLEVEL` says; None: not set."""
-        return self.environ.get("DSA_LOGLEVEL") or None
+    def settings(self) -> Settings:
+        """All settings in force, from files, environment and options."""
+        if self._settings is None:
+            from dsa.config.settings import merge
 
-    def store(self, *, create: bool = False) -> Store:
-        """Open the store in force."""
-        import dsa
+            self._settings = merge(self.layers)
+        return self._settings
 
-        return dsa.open(self.store_url, create=create)
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """Where settings come from; nothing is checked yet, so that what is wrong can be mended."""
+        if self._layers is None:
+            from dsa.config.layers import read_layers
+
+            self._layers = read_layers(Path(), self.environ, self.options)
+        return self._layers
+
+    def working(self) -> AbstractContextManager[None]:
+        """Keep to the number of worker processes that is set while the context lasts."""
+        from dsa.config.settings import value
+
+        jobs = value(self.layers, "jobs")
+        if jobs is None:
+            return nullcontext()
+        from dsa.workers.crew import at_most
+
+        return at_most(jobs)
+
+    def store(
+        self, name_or_url: str | None = None, *, options: Mapping[str, str] | None = None
+    ) -> Store:
+        """Return a store by name, path or URL, else the one in force; nothing is looked at yet."""
+        from dsa.store import Store
+
+        return Store.at(name_or_url, self.settings, options=options)
 
     def progress(self) -> AbstractContextManager[Progress]:
         """Draw progress on a terminal while the context lasts; stay silent elsewhere."""
-        logs_here = self.log_level is not None and self.log_file is None
-        if self.quiet or logs_here or self.environ.get("TERM") == "dumb" or not sys.stderr.isatty():
+        if (
+            self.quiet
+            or self.logs_here
+            or self.environ.get("TERM") == "dumb"
+            or not sys.stderr.isatty()
+        ):
             return nullcontext(SILENT)
         from dsa.cli.progress import Drawing
 
@@ -67,6 +106,15 @@ class Run:
             console.out(line)
         for line in () if self.quiet else remarks:
             console.say(line)
+
+    def told(self, facts: Mapping[str, object], *lines: str) -> None:
+        """Tell what was done: as lines on stderr, or with `--json` as one object of facts on stdout."""
+        from dsa.cli import console
+
+        if self.json:
+            console.out(console.as_json(facts, indent=2))
+        for line in lines:
+            self.say(line)
 
     def rows(
         self,

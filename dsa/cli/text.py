@@ -6,19 +6,24 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from dsa.cas.names import printable
-from dsa.cli.console import count, harmless, lines_of, size, when
+from dsa.cas.names import count, printable
+from dsa.cli.console import columns, harmless, lines_of, size, when
 from dsa.reports import (
+    CacheChange,
+    CacheReport,
     Change,
     CheckoutReport,
     DiffReport,
+    DoctorReport,
     Finding,
     InitReport,
+    MirrorReport,
     PushReport,
     Report,
     ShowReport,
     StatusReport,
     VerifyReport,
+    WhereisReport,
 )
 
 R = TypeVar("R", bound=Report)
@@ -64,6 +69,8 @@ def _push(report: PushReport) -> Iterator[str]:
     yield f"  contents  {', '.join(contents)}; {read} read{'' if read == 'all' else ', the others known'}"
     yield f"  new       {_objects(report.objects_new, report.bytes_new)}"
     yield f"  shared    {_objects(report.objects_shared, report.bytes_shared)}"
+    if report.requests:
+        yield f"  sent      {size(report.bytes_sent)} in {count(report.requests, 'request')}"
     if report.healed:
         yield f"  healed    {count(report.healed, 'object')} that the store held damaged"
     yield f"  parent    {report.parent or 'none'}"
@@ -113,10 +120,48 @@ def _checkout(report: CheckoutReport) -> Iterator[str]:
         yield f"  removed   {count(report.removed, 'file')}"
     if report.permissions:
         yield f"  executable bit set or cleared on {count(report.permissions, 'file')}"
+    if report.requests:
+        wire = f"{size(report.bytes_received)} received"
+        yield f"  network   {wire}, {count(report.requests, 'request')}"
     overwritten = "would be overwritten" if report.dry_run else "overwritten"
     yield from _named(report.replaced, f"edited, and {overwritten} (--force)")
     yield from _named(report.edited, "edited, and not in this revision or selection: left alone")
     yield from _named(report.kept, "unknown, left alone (--clean removes what is unknown)")
+    yield from map(harmless, report.warnings)
+
+
+def cache(report: CacheReport) -> Reading:
+    """List what is in the cache; what it is as a whole is a remark."""
+    rows = (
+        (size(one.size), when(one.used), one.key, ", ".join(map(printable, one.pinned)))
+        for one in report.files
+    )
+    return (line.rstrip() for line in columns(rows)), _cache(report)
+
+
+def _cache(report: CacheReport) -> Iterator[str]:
+    limit = "no limit" if report.limit is None else f"of {size(report.limit)}"
+    held = f"{count(len(report.files), 'file')}, {size(report.bytes)}"
+    yield f"{printable(report.folder)}: {held} ({limit})"
+    yield from (f"  pinned    {printable(one)}" for one in report.pins)
+
+
+def cache_change(report: CacheChange) -> Reading:
+    """Say what was fetched into the cache, or dropped from it."""
+    return (), _cache_change(report)
+
+
+def _cache_change(report: CacheChange) -> Iterator[str]:
+    for name in report.pinned:
+        yield f"pinned {printable(name)} in {printable(report.folder)}"
+        yield f"  fetched   {count(report.files_fetched, 'file')}, {size(report.bytes_fetched)}"
+    for name in report.unpinned:
+        yield f"{printable(name)} is not pinned any more"
+    if not (report.pinned or report.unpinned):
+        gone = f"{count(report.files_dropped, 'file')}, {size(report.bytes_dropped)}"
+        yield f"dropped {gone} from {printable(report.folder)}"
+        if report.files_pinned:
+            yield f"  {count(report.files_pinned, 'file')} stayed, being pinned"
     yield from map(harmless, report.warnings)
 
 
@@ -215,6 +260,12 @@ def _verified(report: VerifyReport) -> Iterator[str]:
         )
     )
     yield f"verified {looked_at}, {size(report.bytes_read)} read{_in_time(report.seconds)}"
+    if report.files_attested:
+        attested = f"{count(report.files_attested, 'file')}, {size(report.bytes_attested)}"
+        yield f"  attested  {attested}: by checksums that the store itself gives (--read reads them)"
+        yield f"  read      {count(report.files_read, 'file')}"
+    if report.requests:
+        yield f"  requests  {report.requests:,}"
     damaged = sum(finding.is_damage for finding in report.findings)
     if not damaged:
         yield "no damage"
@@ -222,6 +273,127 @@ def _verified(report: VerifyReport) -> Iterator[str]:
     yield f"DAMAGE: {count(damaged, 'finding')} in {printable(report.store)}"
     if report.recorded:
         yield f"{count(report.recorded, 'damaged place')} recorded: the next push of such data heals it"
+
+
+def doctor(report: DoctorReport) -> Reading:
+    """List what a remote can do, a line each; say whether it takes pushes."""
+    return _doctor(report), _prescribed(report)
+
+
+_QUESTIONS = {
+    "read": "read",
+    "list": "list",
+    "write": "write",
+    "delete": "delete",
+    "put_if_absent": "put if absent",
+    "race": "8 at once",
+    "ranges": "ranges",
+    "sha1_accepted": "SHA-1 accepted",
+    "sha1_refused": "SHA-1 checked",
+    "sha1_given": "SHA-1 given",
+}
+
+
+def _doctor(report: DoctorReport) -> Iterator[str]:
+    for name, title in _QUESTIONS.items():
+        answer = getattr(report.examination, name)
+        word = {True: "yes", False: "no", None: "unknown"}[answer.can]
+        yield f"{title:<14}  {word:<7}  {harmless(answer.words)}"
+
+
+def _prescribed(report: DoctorReport) -> Iterator[str]:
+    found = report.examination
+    place = f"{report.remote} ({printable(report.store)})" if report.remote else report.store
+    if report.takes_pushes:
+        single = "" if found.claims.can else ", by a single writer, as was declared"
+        yield f"{place} can be read and pushed to{single}"
+    elif found.write.can and found.read.can:
+        yield f"{place} can be read; pushes are refused: {harmless(found.claims.words)}"
+    elif found.read.can:
+        yield f"{place} can be read, not pushed to"
+    elif found.read.can is None and found.write.can is None:
+        yield f"{place} could not be examined"
+    else:
+        yield f"{place} cannot be used" if found.read.can is False else f"{place} holds nothing yet"
+    if report.hint:
+        yield f"  {report.hint}"
+    if found.attests:
+        yield "  its checksums can stand for reading: `dsa verify --data` takes them, unless --read is given"
+    for key in found.left_behind:
+        yield f"  {key} could not be removed, and does no harm"
+    if report.requests:  # of a place on this machine there are none
+        yield f"  {count(report.requests, 'request')}{_in_time(report.seconds)}"
+
+
+def whereis(report: WhereisReport) -> Reading:
+    """List the stores, a line each: whether they hold it, where they are, and how that is known."""
+    return _whereis(report), _held(report)
+
+
+def _whereis(report: WhereisReport) -> Iterator[str]:
+    width = max((len(place.remote or "-") for place in report.places), default=1)
+    for place in report.places:
+        word = {True: "yes", False: "no", None: "unknown"}[place.holds]
+        seen = ", ".join(f"{kind} {when(date)}" for kind, date in place.evidence.items())
+        told = "; ".join(filter(None, (seen, harmless(place.detail))))
+        yield f"{word:<7}  {place.remote or '-':<{width}}  {printable(place.store)}  {told}".rstrip()
+
+
+def _held(report: WhereisReport) -> Iterator[str]:
+    name = f"{report.dataset}@{report.revision}"
+    holding = sum(bool(place.holds) for place in report.places)
+    yield f"{name} is complete in {holding} of {count(len(report.places), 'store')}"
+    if len({place.manifest for place in report.places if place.manifest}) > 1:
+        yield f"they hold different revisions under the name {name}:"
+        yield from (
+            f"  {place.manifest}  {printable(place.store)}"
+            for place in report.places
+            if place.manifest
+        )
+
+
+def mirror(report: MirrorReport) -> Reading:
+    """List the revisions that were brought; say what travelled. What stands in the way is an error."""
+    return map(printable, report.mirrored), _mirror(report)
+
+
+def _mirror(report: MirrorReport) -> Iterator[str]:
+    would = report.dry_run
+    if report.store_created:
+        yield f"{'would make' if would else 'made'} the store {printable(report.target)}"
+    ways = f"from {printable(report.source)} to {printable(report.target)}"
+    verb = "would mirror" if would else "mirrored"
+    number = count(len(report.mirrored), "revision")
+    yield f"{verb} {number} {ways}{_in_time(report.seconds)}"
+    yield f"  there     {count(len(report.there), 'revision')}"
+    if report.mirrored:
+        sent = "would send" if would else "sent"
+        yield f"  {sent:<9} {_objects(report.objects_sent, report.bytes_objects)}{_packs(report)}"
+        yield f"  shared    {_objects(report.objects_shared, report.bytes_shared)}"
+    if report.requests:
+        wire = f"{size(report.bytes_received)} received, {size(report.bytes_sent)} sent"
+        yield f"  network   {wire}, {count(report.requests, 'request')}"
+    if report.server_side and report.objects_unread:
+        unread = count(report.objects_unread, "object")
+        yield f"  unread    {unread} copied by the server, on the source's word (`dsa verify --data` reads them)"
+    if report.log_entries:
+        yield f"  log       {report.log_entries:,} new in the datasets' logs"
+    yield from _revisions("withdrawn there, too", report.withdrawn)
+    left = "withdrawn at the source, left as it is (--withdrawals takes that over)"
+    yield from _revisions(left, report.withdrawn_at_source)
+    yield from map(harmless, report.warnings)
+
+
+def _packs(report: MirrorReport) -> str:
+    told = {"whole pack": report.packs_whole, "new pack": report.packs_new}
+    packs = [count(number, word) for word, number in told.items() if number]
+    return f" ({', '.join(packs)})" if packs else ""
+
+
+def _revisions(heading: str, names: Sequence[str]) -> Iterator[str]:
+    if names:
+        yield f"  {heading}:"
+        yield from (f"    {printable(name)}" for name in names)
 
 
 def show(report: ShowReport) -> Reading:
@@ -277,8 +449,13 @@ _READERS: dict[type[Report], Callable[[Any], Reading]] = {
     InitReport: init,
     PushReport: push,
     CheckoutReport: checkout,
+    CacheReport: cache,
+    CacheChange: cache_change,
     StatusReport: status,
     DiffReport: diff,
     VerifyReport: verify,
+    DoctorReport: doctor,
+    MirrorReport: mirror,
+    WhereisReport: whereis,
     ShowReport: show,
 }

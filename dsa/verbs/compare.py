@@ -21,12 +21,13 @@ from dsa.worktree.scan import scan
 from dsa.worktree.statcache import Digests
 from dsa.worktree.state import Worktree, base_table, refuse_unfinished
 
-OpenStore = Callable[[], ObjectStore | None]
+#: From a revision as a person names it to the store it is in, and its name there.
+FindStore = Callable[[str], tuple[ObjectStore | None, str]]
 
 
-def diff(open_store: OpenStore, a: str, b: str, *, progress: Progress = SILENT) -> DiffReport:
+def diff(find_store: FindStore, a: str, b: str, *, progress: Progress = SILENT) -> DiffReport:
     """Say what turns `a` into `b`; each is a revision, or a folder that begins with `.`, `/` or `~`."""
-    old, new = (_side(open_store, text, progress) for text in (a, b))
+    old, new = (_side(find_store, text, progress) for text in (a, b))
     found = changes(old, new)
     return DiffReport(a, b, tuple(found), totals(found))
 
@@ -197,18 +198,18 @@ def _moves(went: list[Row], came: list[Row]) -> list[Change]:
     return found
 
 
-def _side(open_store: OpenStore, text: str, progress: Progress) -> pa.Table:
+def _side(find_store: FindStore, text: str, progress: Progress) -> pa.Table:
     if is_folder(text):
         surveyed = survey(Path(text).expanduser(), progress=progress)
         surveyed.read_unknown(progress)
         surveyed.remember()
         return listing.seal(surveyed.table()).table
-    store = open_store()
+    store, spec = find_store(text)
     if store is None:
         raise NotFoundError(
             f"there is no store to look for {text} in", hint="name one with --store"
         )
-    return _revision(store, text)
+    return _revision(store, spec)
 
 
 def _revision(store: ObjectStore, spec: str) -> pa.Table:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dsa.cas.trees import FOLDER, LINK
+from dsa.config import places
 from dsa.errors import DsaError
 from dsa.progress import SILENT, Progress
 from dsa.remotes.local import translate
-from dsa.worktree import djarchive, places, statcache
+from dsa.worktree import djarchive, statcache
 from dsa.worktree.scan import Scan, drop, scan
 from dsa.worktree.statcache import Digests
 from dsa.worktree.state import Worktree, base_table, statcache_path

@@ -208,6 +208,11 @@ def statcache_path(root: Path) -> Path:
     return root / FOLDER / "stat.arrow"
 
 
+def partials(root: Path) -> Path:
+    """Return where large files grow that a checkout fetches; the next one goes on with them."""
+    return root / FOLDER / "partial"
+
+
 def make_folder(root: Path) -> Path:
     """Return `.dsa` in this folder, made if need be."""
     folder = root / FOLDER

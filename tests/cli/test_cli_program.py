@@ -10,13 +10,12 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
+from program import Program, command
 
 import dsa
 
-Done = subprocess.CompletedProcess[str]
 HEAVY = (
     "aiobotocore",
     "botocore",
@@ -39,34 +38,6 @@ ODD = [
     "ü",
     "-dash",
 ]
-
-
-def command(*arguments: str | Path) -> list[str]:
-    return [sys.executable, "-m", "dsa", *map(str, arguments)]
-
-
-class Program:
-    """`dsa`, run in one folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.environ = {**os.environ, "PYTHONPATH": str(Path(dsa.__file__).parents[1])}
-
-    def __call__(self, *arguments: str | Path, code: int = 0, **environ: str) -> Done:
-        """Run it; any other exit code than `code`, or a traceback, fails the test."""
-        done = subprocess.run(
-            command(*arguments),
-            cwd=self.folder,
-            env=self.environ | environ,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == code, (done.args, done.stdout, done.stderr)
-        assert "Traceback" not in done.stderr
-        return done
-
-    def json(self, *arguments: str | Path, code: int = 0) -> Any:
-        return json.loads(self(*arguments, "--json", code=code).stdout)
 
 
 @pytest.fixture
@@ -491,6 +462,7 @@ def test_an_interrupt_ends_with_130_and_a_word(program: Program, tree: Path) -> 
         text=True,
     ) as process:
         writer = wait_for_reader(fifo)
+        time.sleep(0.5)  # between opening and reading, Python looks at no signal
         process.send_signal(signal.SIGINT)
         assert process.stderr is not None
         said = process.stderr.read()

@@ -209,6 +209,28 @@ def test_diff_says_when_both_are_the_same() -> None:
     assert remarks(changed) == "1 with another mode"
 
 
+def test_verify_says_what_was_attested_instead_of_read() -> None:
+    report = VerifyReport(
+        store="s3://lab/store",
+        revisions=2,
+        objects=10,
+        packs=1,
+        bytes_read=2000,
+        findings=(),
+        files_read=3,
+        files_attested=7,
+        bytes_attested=5_000_000,
+        requests=1234,
+    )
+    assert remarks(report).splitlines() == [
+        "verified 2 revisions, 10 objects, 1 pack, 2.0 kB read",
+        "  attested  7 files, 5.0 MB: by checksums that the store itself gives (--read reads them)",
+        "  read      3 files",
+        "  requests  1,234",
+        "no damage",
+    ]
+
+
 def test_verify_groups_its_findings_by_kind() -> None:
     report = VerifyReport(
         store="/store",

@@ -12,7 +12,8 @@ import pytest
 from treetools import ODD, Exec, Link, ended, make, read_everything, refusal, run_python
 
 import dsa
-from dsa.worktree import places, statcache
+from dsa.config import places
+from dsa.worktree import statcache
 from dsa.worktree.scan import scan
 from dsa.worktree.statcache import Digests
 from dsa.worktree.state import statcache_path

@@ -21,6 +21,11 @@ def cache() -> Path:
     return platformdirs.user_cache_path(_NAME, appauthor=False)
 
 
+def state() -> Path:
+    """Return the folder for what was found out, and should outlast the cache."""
+    return platformdirs.user_state_path(_NAME, appauthor=False)
+
+
 def statcache(folder: Path) -> Path:
     """Return where the stat cache of a folder lies that was never checked out."""
     name = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()
