@@ -1,7 +1,8 @@
 """Hashing what a store holds, to see whether it is what it is said to be. Runs in a worker.
 
-Every file is read once, from its start to its end, into one reused buffer. Nothing is raised: a
-file that cannot be read is a verdict too.
+Every file is read once, from its start to its end, into one reused buffer; one on a server by
+ranges of the buffer's size. A file that cannot be read is a verdict too; only a server that does
+not answer ends the work: that says nothing about what it holds.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha1, sha256
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 from zlib import crc32
 
+from dsa.cas import layout
 from dsa.cas.backend import Backend
 from dsa.cas.ids import ID_BYTES, SHA256_BYTES
 from dsa.cas.packs import (
@@ -23,7 +26,7 @@ from dsa.cas.packs import (
     check_header,
     read_directory,
 )
-from dsa.errors import AccessError, DsaError
+from dsa.errors import AccessError, DamageError, DsaError
 from dsa.workers.stream import copy_hashed
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 
 _BUFFER_BYTES = 8 * 1024 * 1024
 _GAP_BYTES = 64 * 1024  # so much is read for nothing rather than read twice
+_FAR_TRIES = 3
 _MAX_TOLD = 10  # problems of one pack that are told one by one
 
 WRONG_BYTES = "its bytes are not what its id says"
@@ -73,9 +77,14 @@ class Verdict:
         default_factory=list
     )  # of the file, apart from the objects asked about
     wrong: dict[int, str] = field(default_factory=dict)  # number among the places -> why
-    unreadable: str | None = None  # no permission: nothing is known of what it holds
+    unreadable: AccessError | None = None  # a refusal: nothing is known of what it holds
     is_missing: bool = False
     bytes_read: int = 0
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether the bytes that were read are not what they should be."""
+        return bool(self.name_differs or self.problems or self.wrong) and not self.is_missing
 
 
 #: Looks at an open file and writes down what it finds.
@@ -83,39 +92,73 @@ _Check = Callable[[str, BinaryIO, Places, Verdict], None]
 
 
 class Checker:
-    """Reads packs and loose objects of one store; `parallel` hashes one large file with two threads."""
+    """Reads packs and loose objects of one store; `parallel` hashes one large file with two threads.
+
+    `size` is a file's, in bytes, where it is known: a server is not asked for it again.
+    """
 
     def __init__(self, backend: Backend, parallel: bool) -> None:
         self._backend = backend
         self._parallel = parallel
         self._buffer = bytearray(_BUFFER_BYTES)
+        self._is_stopped = False
 
-    def pack(self, key: str, places: Places) -> Verdict:
+    def stop(self) -> None:
+        """End a call that is under way in another thread."""
+        self._is_stopped = True
+
+    def pack(self, key: str, places: Places, size: int | None = None) -> Verdict:
         """Read a whole pack: its name, its directory, every entry, and what `places` say of it."""
-        return self._guarded(key, places, self._pack)
+        return self._guarded(key, places, size, self._pack)
 
-    def ranges(self, key: str, places: Places) -> Verdict:
+    def ranges(self, key: str, places: Places, size: int | None = None) -> Verdict:
         """Read only the ranges of a file that `places` name."""
-        return self._guarded(key, places, self._ranges)
+        return self._guarded(key, places, size, self._ranges)
 
-    def loose(self, key: str, places: Places) -> Verdict:
+    def loose(self, key: str, places: Places, size: int | None = None) -> Verdict:
         """Read a loose object; every one of `places` says what it is (offset 0)."""
-        return self._guarded(key, places, self._loose)
+        return self._guarded(key, places, size, self._loose)
 
-    def _guarded(self, key: str, places: Places, check: _Check) -> Verdict:
+    def _guarded(self, key: str, places: Places, size: int | None, check: _Check) -> Verdict:
+        verdict = self._once(key, places, size, check)
+        read = verdict.bytes_read
+        # What is wrong may have become so on its way: only what stays wrong is damage.
+        for _ in range(tries(self._backend) - 1):
+            if not verdict.is_bad:
+                break
+            verdict = self._once(key, places, size, check)
+            read += verdict.bytes_read
+        verdict.bytes_read = read
+        return verdict
+
+    def _once(self, key: str, places: Places, size: int | None, check: _Check) -> Verdict:
         verdict = Verdict()
         try:
-            with self._backend.open(key) as file:
+            with self._open(key, size) as file:
                 check(key, file, places, verdict)
         except AccessError as error:
-            verdict.unreadable = str(error)
+            check_answered(self._backend, error)
+            verdict.unreadable = error
         except KeyError:
             verdict.is_missing = True
             verdict.wrong = dict.fromkeys(range(len(places)), NO_FILE)
         except (DsaError, OSError) as error:  # such as a disk that cannot read its blocks
+            check_answered(self._backend, error)
             verdict.problems.append(f"it cannot be read: {error}")
             verdict.wrong = dict.fromkeys(range(len(places)), "it cannot be read")
         return verdict
+
+    def _open(self, key: str, size: int | None) -> BinaryIO:
+        if self._backend.local_path(key) is not None:
+            return self._backend.open(key)
+        from dsa.remotes.streams import Ranges
+
+        if size is None:
+            info = self._backend.info(key)
+            if info is None:
+                raise KeyError(key)
+            size = info.size
+        return cast(BinaryIO, Ranges(partial(self._backend.read, key), size))
 
     def _loose(self, key: str, file: BinaryIO, places: Places, verdict: Verdict) -> None:
         there = file.seek(0, io.SEEK_END)
@@ -304,7 +347,27 @@ class Checker:
         count = 0
         while count < length and (more := file.readinto(view[count:])):  # type: ignore[attr-defined]  # every binary file has it
             count += more
+            if self._is_stopped:
+                raise AccessError("stopped")
         return count
+
+
+def tries(backend: Backend) -> int:
+    """Return how often bytes have to be wrong before they count as damage: more often on a network."""
+    return 1 if backend.local_path(layout.STORE) is not None else _FAR_TRIES
+
+
+def check_answered(backend: Backend, error: Exception) -> None:
+    """Raise, as an `AccessError`, what says nothing about the files of a store: that its server failed.
+
+    What a server refuses is an answer; so is all that this machine says of its own files.
+    """
+    if tries(backend) == 1 or isinstance(error, DamageError | ValueError):
+        return
+    if not isinstance(error, AccessError):
+        raise AccessError(f"{backend.url} could not be read: {error}") from error
+    if not error.is_refusal:
+        raise error
 
 
 def _groups(directory: Directory) -> Iterator[list[PackEntry]]:

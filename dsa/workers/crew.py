@@ -1,4 +1,4 @@
-"""Several workers, each a process that hosts one object and calls its methods.
+"""Several workers, each a process (or a thread) that hosts one object and calls its methods.
 
 A worker's side of a job reads as straight-line code: a script (a generator) that yields calls and
 gets their results. Every worker runs the same script; what they share is the script's iterator.
@@ -13,7 +13,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from concurrent import futures
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
 from types import TracebackType
@@ -28,11 +31,26 @@ Script = Generator[Call, Any, None]
 _START = "import sys; sys.path.insert(0, {path!r}); from dsa.workers.crew import serve; serve({fd})"
 
 
+_most: ContextVar[int | None] = ContextVar("most workers", default=None)
+
+
+@contextmanager
+def at_most(workers: int | None) -> Iterator[None]:
+    """Use no more workers at once while the context lasts; None changes nothing."""
+    before = _most.set(workers or _most.get())
+    try:
+        yield
+    finally:
+        _most.reset(before)
+
+
 def cores() -> int:
-    """Return how many processors this process may use."""
+    """Return how many processors this process may use, or how many a person allowed it."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        there = len(os.sched_getaffinity(0))
+    else:
+        there = os.cpu_count() or 1
+    return min(there, _most.get() or there)
 
 
 #: Below this much work starting a process costs more than it saves.
@@ -50,14 +68,22 @@ class Crew:
     """Workers with one object each, made by `make(*arguments)`; a context manager.
 
     With `count` 1, or where Python itself cannot be started anew, the one worker is this process.
+    With `threads` they are threads of this process: for work that waits for a network. Scripts
+    run in the calling thread in any case. After an error an object's `stop()` is called, if it
+    has one, so that nobody waits for a long call.
     """
 
-    def __init__(self, count: int, make: Callable[..., Any], *arguments: Any) -> None:
+    def __init__(
+        self, count: int, make: Callable[..., Any], *arguments: Any, threads: bool = False
+    ) -> None:
         self._make = make
         self._arguments = arguments
         self._children: dict[Connection, subprocess.Popen[bytes]] = {}
+        self._hosts: list[Any] = []
         self._here: Any = None
-        if count > 1 and sys.executable and hasattr(signal, "SIGKILL"):
+        if count > 1 and threads:
+            self._hosts = [make(*arguments) for _ in range(count)]
+        elif count > 1 and sys.executable and hasattr(signal, "SIGKILL"):
             for _ in range(count):
                 self._start()
         else:
@@ -67,6 +93,9 @@ class Crew:
         """Run one script for every worker, until all have ended."""
         if self._here is not None:
             _run_here(self._here, script())
+            return
+        if self._hosts:
+            _run_in_threads(self._hosts, script)
             return
         waiting: dict[Connection, Script] = {}
         for connection in self._children:
@@ -87,8 +116,8 @@ class Crew:
         trace: TracebackType | None,
     ) -> None:
         """End the workers; after an error at once, wherever they are."""
-        if self._here is not None:
-            close = getattr(self._here, "close", None)
+        for host in self._hosts if self._here is None else [self._here]:
+            close = getattr(host, "close", None)
             if close:
                 close()
         for connection, child in self._children.items():
@@ -153,6 +182,29 @@ def _run_here(host: Any, script: Script) -> None:
             method, arguments = script.send(getattr(host, method)(*arguments))
     except StopIteration:
         return
+
+
+def _run_in_threads(hosts: list[Any], script: Callable[[], Script]) -> None:
+    running: dict[futures.Future[Any], tuple[Any, Script]] = {}
+
+    def step(host: Any, own: Script, result: Any) -> None:
+        with suppress(StopIteration):
+            method, arguments = own.send(result)
+            running[pool.submit(getattr(host, method), *arguments)] = host, own
+
+    with futures.ThreadPoolExecutor(len(hosts), thread_name_prefix="dsa-worker") as pool:
+        try:
+            for host in hosts:
+                step(host, script(), None)
+            while running:
+                for future in futures.wait(running, return_when=futures.FIRST_COMPLETED).done:
+                    step(*running.pop(future), future.result())
+        except BaseException:
+            for host in hosts:
+                stop = getattr(host, "stop", None)
+                if stop:
+                    stop()
+            raise
 
 
 def serve(descriptor: int) -> None:

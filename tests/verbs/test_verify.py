@@ -7,7 +7,8 @@ import os
 import random
 import shutil
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from folders import put_part
 
 import dsa
 from dsa.cas import layout, listing, locations, packs, strictjson
-from dsa.cas.backend import Backend
+from dsa.cas.backend import Backend, FileInfo, Traffic
 from dsa.cas.history import LogState, append
 from dsa.cas.ids import BlobId, ManifestId, ObjectId, Sha256, TreeId
 from dsa.cas.index import write_index
@@ -31,11 +32,12 @@ from dsa.cas.refs import Ref
 from dsa.cas.site import read_damaged
 from dsa.cas.storefile import make_store
 from dsa.cas.trees import FILE, FOLDER, tree_header
-from dsa.errors import DamageError, NotFoundError, UsageError
+from dsa.config import evidence, verdicts
+from dsa.errors import AccessError, DamageError, DsaError, NotFoundError, UsageError
 from dsa.remotes.local import LocalBackend
 from dsa.remotes.memory import MemoryBackend
 from dsa.reports import Finding, VerifyReport
-from dsa.verbs.verify import places as check_places
+from dsa.verbs.verify import hashing
 from dsa.verbs.verify.whole import verify
 
 SMALL, OTHER, MOVED = b"small file\n", b"another small file\n", b"in a folder\n"
@@ -218,8 +220,8 @@ def test_workers_find_the_same(place: Place, monkeypatch: pytest.MonkeyPatch) ->
     flip(pack, at)
     flip(place.loose(LARGE), 5)
     alone = place.verify(data=True, record=False)
-    monkeypatch.setattr(check_places, "_PROCESS_BYTES", 0)
-    monkeypatch.setattr(check_places, "cores", lambda: 2)
+    monkeypatch.setattr(hashing, "PROCESS_BYTES", 0)
+    monkeypatch.setattr(hashing, "cores", lambda: 2)
     together = place.verify(data=True, record=False)
     assert len(alone.findings) == 2
     assert sorted(map(str, together.findings)) == sorted(map(str, alone.findings))
@@ -995,3 +997,223 @@ def test_a_store_that_cannot_be_written_is_still_reported(place: Place) -> None:
 def test_damage_has_its_exit_code() -> None:
     assert DamageError.exit_code == 5
     assert FOLDER == 0o40000
+
+
+# --- stores on a server ---------------------------------------------------------------------------
+
+
+class Far(MemoryBackend):
+    """A store that is asked by several threads at once, and counts."""
+
+    def __init__(self, files: dict[str, tuple[bytes, float]] | None = None) -> None:
+        super().__init__()
+        self.files.update(files or {})
+        self._traffic = Traffic()
+
+    @property
+    def jobs(self) -> int:
+        return 4
+
+    @property
+    def traffic(self) -> Traffic:
+        return self._traffic
+
+    def read(self, key: str, start: int = 0, length: int | None = None) -> bytes:
+        data = super().read(key, start, length)
+        self._traffic.requests += 1
+        self._traffic.bytes_received += len(data)
+        return data
+
+
+@pytest.fixture(scope="module")
+def far_files(made: Path) -> dict[str, tuple[bytes, float]]:
+    """Return what `made` holds, as a store elsewhere has it."""
+    store = made / "store"
+    files = {
+        path.relative_to(store).as_posix(): (path.read_bytes(), 1.0)
+        for path in store.rglob("*")
+        if path.is_file()
+    }
+    return {key: there for key, there in files.items() if not key.startswith("site/")}
+
+
+def verified(backend: Backend, *specs: str, read: bool = False) -> VerifyReport:
+    return verify(ObjectStore(backend), list(specs), data=True, read=read)
+
+
+@pytest.mark.parametrize("specs", [(), ("some/set@1",)])
+def test_threads_find_what_one_finds(
+    far_files: dict[str, tuple[bytes, float]], specs: tuple[str, ...]
+) -> None:
+    far = Far(far_files)
+    assert verified(far, *specs).findings == ()
+    for key in [key for key in far.files if key.startswith("packs/")]:
+        data = bytearray(far.files[key][0])
+        data[75] ^= 1
+        far.files[key] = (bytes(data), 1.0)
+    near = MemoryBackend()
+    near.files.update(far.files)
+    found, expected = verified(far, *specs), verified(near, *specs)
+    assert found.findings
+    assert sorted(map(str, found.findings)) == sorted(map(str, expected.findings))
+    assert found.recorded == expected.recorded > 0
+
+
+def test_requests_and_bytes_are_told(far_files: dict[str, tuple[bytes, float]]) -> None:
+    far = Far(far_files)
+    store = ObjectStore(far)
+    before = far.traffic.requests
+    report = verify(store, [], data=True)
+    assert report.requests == far.traffic.requests - before > 0
+    assert report.bytes_received >= sum(
+        len(data) for key, (data, _) in far_files.items() if key.startswith(("packs/", "objects/"))
+    )
+    assert report.files_read > 0
+    assert report.files_attested == 0
+
+
+class Failing(Far):
+    """A server that fails from some request on, or only at one."""
+
+    def __init__(
+        self, files: dict[str, tuple[bytes, float]], error: DsaError, at: int = 10**9
+    ) -> None:
+        super().__init__(files)
+        self._error, self.at, self.only_once = error, at, False
+        self.asked = 0
+
+    def read(self, key: str, start: int = 0, length: int | None = None) -> bytes:
+        self.asked += 1
+        if self.asked == self.at or (self.asked > self.at and not self.only_once):
+            raise self._error
+        return super().read(key, start, length)
+
+    def list(self, prefix: str) -> Iterator[FileInfo]:
+        self.asked += 1
+        if self.asked >= self.at and not self.only_once:
+            raise self._error
+        yield from super().list(prefix)
+
+
+@pytest.mark.parametrize("specs", [(), ("some/set@1",)])
+@pytest.mark.parametrize(
+    "error",
+    [AccessError("no connection to the store: reset by peer"), DsaError("[Errno 5] InternalError")],
+)
+@pytest.mark.parametrize("without_index", [False, True])
+def test_a_connection_that_breaks_anywhere_is_no_damage(
+    far_files: dict[str, tuple[bytes, float]],
+    specs: tuple[str, ...],
+    error: DsaError,
+    without_index: bool,
+) -> None:
+    files = {
+        key: there
+        for key, there in far_files.items()
+        if not (without_index and key.startswith("index/"))
+    }
+    whole = Failing(files, error)
+    store = ObjectStore(whole)
+    begin = whole.asked
+    is_clean = verify(store, list(specs), data=True, record=False).is_clean
+    assert is_clean is not without_index
+    assert whole.asked > begin + 10
+    for at in range(begin + 1, whole.asked + 1):
+        for only_once in (False, True):
+            failing = Failing(files, error, at)
+            failing.only_once = only_once
+            with suppress(type(error), AccessError):
+                report = verify(ObjectStore(failing), list(specs), data=True)
+                # It was asked again, or the answer was not needed.
+                assert report.is_clean is is_clean
+            assert not [key for key in failing.files if key.startswith(layout.DAMAGED)]
+
+
+class Flipping(Far):
+    """A connection that changes a byte of one answer."""
+
+    def __init__(self, files: dict[str, tuple[bytes, float]], at: int) -> None:
+        super().__init__(files)
+        self.at, self.asked = at, 0
+
+    def read(self, key: str, start: int = 0, length: int | None = None) -> bytes:
+        data = super().read(key, start, length)
+        self.asked += 1
+        if self.asked == self.at and data:
+            return data[:-1] + bytes([data[-1] ^ 1])
+        return data
+
+
+def test_a_byte_that_changes_on_its_way_is_no_damage(
+    far_files: dict[str, tuple[bytes, float]],
+) -> None:
+    whole = Flipping(far_files, 0)
+    store = ObjectStore(whole)
+    begin = whole.asked
+    assert verify(store, [], data=True).is_clean
+    for at in range(begin + 1, whole.asked + 1):
+        flipping = Flipping(far_files, at)
+        report = verify(ObjectStore(flipping), [], data=True)
+        assert report.is_clean, (at, report.findings)
+        assert not [key for key in flipping.files if key.startswith(layout.DAMAGED)]
+
+
+class Attested(Far):
+    """A server that keeps checksums of what it got, and gives them."""
+
+    def attested(self, key: str) -> bytes | None:
+        return ObjectId.of(self.files[key][0]).raw
+
+    def write_attested(self, key: str, data: bytes, sha1: bytes) -> None:
+        if ObjectId.of(data).raw != sha1:
+            raise DsaError("wrong")
+        self.write(key, data)
+
+
+def test_what_a_trustworthy_server_attests_is_not_read(
+    far_files: dict[str, tuple[bytes, float]],
+) -> None:
+    attested = Attested(far_files)
+    unknown = verified(attested)
+    assert unknown.files_attested == 0  # nobody tried whether its checksums are worth anything
+    verdicts.remember(attested, claims=True, words="it was tried", attests=True)
+    report = verified(attested)
+    assert report.is_clean
+    assert report.files_attested > 0
+    assert report.bytes_attested > len(LARGE)
+    assert report.bytes_received < unknown.bytes_received - len(LARGE)
+    everything = verified(attested, read=True)
+    assert everything.files_attested == 0
+    assert everything.bytes_received == unknown.bytes_received
+    assert verified(attested, "some/set@1").files_attested > 0
+
+
+def test_what_its_server_does_not_attest_is_read(
+    far_files: dict[str, tuple[bytes, float]],
+) -> None:
+    attested = Attested(far_files)
+    verdicts.remember(attested, claims=True, words="it was tried", attests=True)
+    large = layout.object_key(ObjectId.of(LARGE))
+    attested.files[large] = (LARGE[:-1] + b"?", 1.0)
+    report = verified(attested)
+    (finding,) = report.findings
+    assert (finding.kind, finding.subject) == ("damaged", large)
+    assert report.files_attested > 0
+
+
+def test_what_was_found_whole_is_remembered_and_forgotten_when_damaged(place: Place) -> None:
+    store = ObjectStore(place.backend).file.id
+    manifests = {revision: place.manifest(revision) for revision in ("1", "2")}
+    place.verify("some/set@1")
+    assert list(evidence.of(store, manifests["1"])) == ["listed"]
+    assert evidence.of(store, manifests["2"]) == {}
+    place.verify(data=True)
+    for manifest in manifests.values():
+        assert "read" in evidence.of(store, manifest)
+    pack, at = place.pack_of(MOVED)
+    flip(pack, at)
+    report = place.verify(data=True)
+    hurt = {name for finding in report.findings for name in finding.revisions}
+    for revision, manifest in manifests.items():
+        assert bool(evidence.of(store, manifest)) is (f"some/set@{revision}" not in hurt)
+    assert hurt

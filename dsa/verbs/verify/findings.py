@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from threading import Lock
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dsa.cas import listing
 from dsa.cas.ids import ID_BYTES
+from dsa.errors import AccessError, DsaError
 from dsa.reports import Finding
 
 #: So many paths are named; the others are counted.
@@ -48,10 +50,12 @@ class Problem:
 
 
 class Problems:
-    """All that was found so far; what is said twice of one subject counts once."""
+    """All that was found so far, in any thread; what is said twice of one subject counts once."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, str, bool], Problem] = {}
+        self.closed: dict[str, str] = {}  # keys that this user may not read -> what was said
+        self._lock = Lock()
 
     def add(
         self,
@@ -65,11 +69,25 @@ class Problems:
     ) -> None:
         """Note a problem of a key of the store; `ids` are the raw ids of the objects it touches."""
         new = Problem(kind, subject, detail, is_damage, set(), [])
-        problem = self._found.setdefault((kind, subject, is_damage), new)
-        if detail not in problem.detail:
-            problem.detail = f"{problem.detail}; {detail}"
-        problem.ids.update(ids)
-        problem.revisions += [name for name in revisions if name not in problem.revisions]
+        with self._lock:
+            problem = self._found.setdefault((kind, subject, is_damage), new)
+            if detail not in problem.detail:
+                problem.detail = f"{problem.detail}; {detail}"
+            problem.ids.update(ids)
+            problem.revisions += [name for name in revisions if name not in problem.revisions]
+
+    def unreadable(
+        self,
+        key: str,
+        error: DsaError,
+        *,
+        ids: Iterable[bytes] = (),
+        revisions: Iterable[str] = (),
+    ) -> None:
+        """Note a file that cannot be read; one that this user may not read is told apart."""
+        self.add("unreadable", key, str(error), ids=ids, revisions=revisions)
+        if isinstance(error, AccessError) and error.is_refusal:
+            self.closed[key] = str(error)
 
     def findings(self, listings: Iterable[Listed]) -> tuple[Finding, ...]:
         """Return what was found, damage first; `listings` are looked at only where objects are touched."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import partial
 
 from dsa.cas import layout, site
 from dsa.cas.backend import Backend, FileInfo
@@ -11,8 +12,10 @@ from dsa.cas.history import read_log
 from dsa.cas.names import check_dataset
 from dsa.errors import DamageError, DsaError, UsageError
 from dsa.verbs.verify.findings import Problems
+from dsa.verbs.verify.hashing import surely
+from dsa.workers.checker import check_answered
 
-_SITE = ("tmp/", "pending/", "gc/", "damaged/", "quarantine/")
+_SITE = ("tmp/", "pending/", "gc/", "damaged/", "quarantine/", "doctor/")
 _ENTRY = re.compile(r"@(?!00000000)([0-9]{8})\.json", re.ASCII)
 _LISTING = re.compile(r"@(datasets|locations)\.jsonl|.+/@revisions\.jsonl", re.ASCII)
 
@@ -32,6 +35,7 @@ def check_names(backend: Backend, problems: Problems) -> None:
         try:
             site.read_record(backend, info.key)
         except (DsaError, ValueError) as error:
+            check_answered(backend, error)
             problems.add("bad record", info.key, f"it is ignored: {error}", is_damage=False)
 
 
@@ -76,19 +80,26 @@ def check_logs(backend: Backend, problems: Problems) -> None:
         else:
             numbers.setdefault(dataset, set()).add(int(found[1]))
     for dataset, there in sorted(numbers.items()):
-        last = 0
+        reached = [0]
         try:
-            for last, _, _ in read_log(backend, dataset):  # noqa: B007  # how far it goes is wanted
-                pass
+            surely(backend, partial(_follow, backend, dataset, reached))
         except DamageError as error:
-            problems.add("bad log", layout.log_key(dataset, last + 1), str(error))
+            problems.add("bad log", layout.log_key(dataset, reached[0] + 1), str(error))
             continue
         except DsaError as error:
-            problems.add("unreadable", layout.log_key(dataset, last + 1), str(error))
+            check_answered(backend, error)
+            problems.unreadable(layout.log_key(dataset, reached[0] + 1), error)
             continue
-        if max(there) > last:
-            key = layout.log_key(dataset, last + 1)
+        if max(there) > reached[0]:
+            key = layout.log_key(dataset, reached[0] + 1)
             problems.add("bad log", key, f"it is missing, and entry {max(there)} is there")
+
+
+def _follow(backend: Backend, dataset: str, reached: list[int]) -> None:
+    """Read a dataset's log to its end; `reached` says how far that came, after an error too."""
+    reached[0] = 0
+    for number, _, _ in read_log(backend, dataset):
+        reached[0] = number
 
 
 def _is_dataset(name: str) -> bool:

@@ -5,10 +5,8 @@ What the tables do not settle is read: every place that something speaks against
 
 from __future__ import annotations
 
-import pickle
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,37 +19,13 @@ from dsa.cas.packs import Directory, read_directory
 from dsa.cas.site import Place
 from dsa.errors import DamageError, DsaError
 from dsa.progress import Progress
+from dsa.remotes.transfer import in_order
 from dsa.verbs.verify.findings import Problems
+from dsa.verbs.verify.hashing import Job, each, raw_id, run, surely, vouched_for
+from dsa.verbs.verify.judgement import count, judge
 from dsa.verbs.verify.names import check_keys
-from dsa.workers.checker import (
-    NO_ENTRY,
-    NO_FILE,
-    OTHER_ENTRY,
-    WRONG_SHA256,
-    WRONG_SIZE,
-    Checker,
-    Places,
-    Verdict,
-)
-from dsa.workers.crew import Crew, Script, cores
-
-#: Below this much work starting a process costs more than it saves.
-_PROCESS_FILES = 2_000
-_PROCESS_BYTES = 64 * 1024 * 1024
-
-_NAMED = 3  # objects that a finding names by their ids
-_SINGLE = 1_000  # missing objects that are a finding each; the others share one
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A file to hash; `rows` are the numbers of the rows that say what it holds."""
-
-    method: str  # of Checker
-    key: str
-    places: Places
-    rows: Sequence[int]
-    size: int  # bytes to read, about
+from dsa.verbs.verify.rows import entry_keys, row_keys
+from dsa.workers.checker import NO_FILE, Places, Verdict, check_answered
 
 
 class PlacesCheck:
@@ -73,6 +47,9 @@ class PlacesCheck:
         self._bad_loose: set[bytes] = set()
         self.rows = _with_part(SCHEMA.empty_table(), 0)
         self.bytes_read = 0
+        self.files_read = 0
+        self.files_attested = 0
+        self.bytes_attested = 0
 
     @property
     def packs(self) -> int:
@@ -84,19 +61,26 @@ class PlacesCheck:
     def read_parts(self) -> None:
         """Read all parts of the locations; rows that cannot be are named and dropped."""
         tables = [self.rows]
-        for info in check_keys(self._backend.list(layout.LOCATIONS), self._problems):
-            try:
-                table = read_part(self._backend, info.key)
-            except DamageError as error:
-                self._problems.add("bad locations", info.key, str(error))
+        infos = check_keys(self._backend.list(layout.LOCATIONS), self._problems)
+        for info, part in in_order(infos, lambda info: self._part(info.key), self._backend.jobs):
+            if isinstance(part, DamageError):
+                self._problems.add("bad locations", info.key, str(part))
                 continue
-            except DsaError as error:
-                self._problems.add("unreadable", info.key, str(error))
+            if isinstance(part, DsaError):
+                self._problems.unreadable(info.key, part)
                 continue
             self.bytes_read += info.size
-            tables.append(_with_part(self._sound(info.key, table), len(self._parts)))
+            tables.append(_with_part(self._sound(info.key, part), len(self._parts)))
             self._parts.append(info.key)
         self.rows = pa.concat_tables(tables).combine_chunks()
+
+    def _part(self, key: str) -> pa.Table | DsaError:
+        """Return what a part says, or why it cannot be read."""
+        try:
+            return surely(self._backend, lambda: read_part(self._backend, key))
+        except DsaError as error:
+            check_answered(self._backend, error)
+            return error
 
     def _sound(self, key: str, table: pa.Table) -> pa.Table:
         packed = pc.is_valid(table["pack"])
@@ -108,7 +92,7 @@ class PlacesCheck:
             self._problems.add(
                 "bad locations",
                 key,
-                f"{_count(bad, 'row')} cannot be: sizes or offsets make no sense",
+                f"{count(bad, 'row')} cannot be: sizes or offsets make no sense",
             )
         ids = listing.one_chunk(table["id"]).cast(pa.binary())
         if not pc.all(pc.less_equal(ids[:-1], ids[1:]), min_count=0).as_py():
@@ -129,9 +113,9 @@ class PlacesCheck:
     def list_files(self) -> None:
         """List all packs and loose objects."""
         for info in check_keys(self._backend.list(layout.PACKS), self._problems):
-            self._pack_sizes[_raw(info.key)] = info.size
+            self._pack_sizes[raw_id(info.key)] = info.size
         for info in check_keys(self._backend.list(layout.OBJECTS), self._problems):
-            self._loose_sizes[_raw(info.key)] = info.size
+            self._loose_sizes[raw_id(info.key)] = info.size
         self._listed = True
 
     # --- what is so -----------------------------------------------------------------------------
@@ -144,13 +128,15 @@ class PlacesCheck:
         only: pa.Array | None,
         read: set[bytes],
         data: bool,
+        attest: bool = False,
         progress: Progress,
     ) -> None:
         """Hold every row against what is there.
 
         `needed` (id, size, sha256) is what revisions say of their files; all of `trees` are read;
         `only` are the ids that count, None: all; `read` are loose objects that were read before. With
-        `data` everything is read.
+        `data` everything is read; with `attest` too, files whose right SHA-1 the store's server
+        gives are read no further than without `data`.
         """
         if only is not None:
             self.rows = self.of(only)
@@ -158,16 +144,42 @@ class PlacesCheck:
             [("pack", "ascending"), ("offset", "ascending")]
         ).combine_chunks()
         progress.start("checking locations", files=len(self.rows))
-        doubted = self._doubted(needed)
-        hashed = pc.or_(pc.is_in(self.rows["id"], value_set=trees), doubted)
-        if data:
-            hashed = pa.array([True] * len(self.rows), pa.bool_())
+        hashed = pc.or_(pc.is_in(self.rows["id"], value_set=trees), self._doubted(needed))
+        hashed = listing.one_chunk(hashed)
+        runs = list(self._pack_runs())
+        self._look_at(runs)
+        vouched = self._vouched(read, progress) if data and attest else {}
         jobs = [
-            *self._pack_jobs(listing.one_chunk(hashed), whole=data and self._listed),
-            *self._loose_jobs(listing.one_chunk(hashed), read, everything=data and self._listed),
+            *self._pack_jobs(runs, hashed, vouched, data=data),
+            *self._loose_jobs(hashed, vouched, read, data=data),
         ]
         progress.advance(files=len(self.rows))
-        self._run(jobs, progress)
+        self.files_read = len(jobs)
+        for job in jobs:
+            vouched.pop(job.key, None)  # it is read all the same: something speaks against it
+        self.files_attested, self.bytes_attested = len(vouched), sum(vouched.values())
+        run(self._backend, jobs, self._take, progress)
+
+    def _look_at(self, runs: list[tuple[bytes, int, int]]) -> None:
+        """Ask for packs' directories and loose objects' sizes, several at once on a network."""
+        start = len(self.rows) - self.rows["pack"].null_count
+        each(self._backend, self.loose_size, pc.unique(self.rows["id"].slice(start)).to_pylist())
+        each(self._backend, self._directory, [pack for pack, _, _ in runs])
+
+    def _vouched(self, read: set[bytes], progress: Progress) -> dict[str, int]:
+        """Return the files (key -> size) whose right SHA-1 the store's server gives."""
+        sizes = {
+            layout.pack_key(ObjectId(pack)): size
+            for pack, size in self._pack_sizes.items()
+            if size is not None
+        }
+        sizes |= {
+            layout.object_key(ObjectId(oid)): size
+            for oid, size in self._loose_sizes.items()
+            if size is not None and oid not in read
+        }
+        right = vouched_for(self._backend, sizes, progress)
+        return {key: size for key, size in sizes.items() if key in right}
 
     def _doubted(self, needed: pa.Table) -> pa.ChunkedArray:
         """Return which rows are on record as damaged, or contradicted by another row or a revision."""
@@ -185,23 +197,40 @@ class PlacesCheck:
             pc.is_in(self.rows["id"], value_set=recorded),
         )
 
-    def _pack_jobs(self, hashed: pa.Array, *, whole: bool) -> Iterator[Job]:
-        """Yield what to read of packs: nothing of one that its directory and all rows agree on."""
-        runs = list(self._pack_runs())
+    def _pack_jobs(
+        self,
+        runs: list[tuple[bytes, int, int]],
+        hashed: pa.Array,
+        vouched: dict[str, int],
+        *,
+        data: bool,
+    ) -> Iterator[Job]:
+        """Yield what to read of packs: with `data` all of those that nobody vouches for.
+
+        Else only the rows to be hashed, and all of a pack that its directory and rows disagree on.
+        """
         agreed = self._agreed(runs)
         with_rows = set()
         for pack, start, stop in runs:
             with_rows.add(pack)
+            is_wanted = data and layout.pack_key(ObjectId(pack)) not in vouched
             if self._pack_size(pack) is None:
                 self._note(pack, start, stop)
-            elif whole or pc.sum(agreed.slice(start, stop - start)).as_py() != stop - start:
+            elif (is_wanted and self._listed) or (
+                pc.sum(agreed.slice(start, stop - start)).as_py() != stop - start
+            ):
                 yield self._job("pack", pack, range(start, stop))
+            elif is_wanted:
+                yield self._job("ranges", pack, range(start, stop))
             else:
                 rows = pc.indices_nonzero(hashed.slice(start, stop - start)).to_pylist()
                 if rows:
                     yield self._job("ranges", pack, [start + row for row in rows])
-        for pack in sorted(self._pack_sizes.keys() - with_rows) if self._listed else ():
-            if whole or isinstance(self._directory(pack), str):
+        rest = sorted(self._pack_sizes.keys() - with_rows) if self._listed else []
+        each(self._backend, self._directory, rest)
+        for pack in rest:
+            is_wanted = data and layout.pack_key(ObjectId(pack)) not in vouched
+            if is_wanted or isinstance(self._directory(pack), str):
                 yield self._job("pack", pack, ())
 
     def _pack_runs(self) -> Iterator[tuple[bytes, int, int]]:
@@ -222,9 +251,9 @@ class PlacesCheck:
         for number, (pack, _, stop) in enumerate(runs):
             directory = self._directory(pack)
             if not isinstance(directory, str):
-                keys.append(_entry_keys(pack, directory))
+                keys.append(entry_keys(pack, directory))
             if stop - begin > 1_000_000 or number == len(runs) - 1:
-                said = _row_keys(self.rows.slice(begin, stop - begin).combine_chunks())
+                said = row_keys(self.rows.slice(begin, stop - begin).combine_chunks())
                 there = pa.concat_arrays(keys) if keys else pa.array([], pa.binary())
                 verdicts.append(listing.one_chunk(pc.is_in(said, value_set=there)))
                 begin, keys = stop, []
@@ -242,16 +271,22 @@ class PlacesCheck:
             try:
                 if size is None:
                     raise KeyError(key)
-                self._directories[pack] = read_directory(
-                    lambda start, length: self._backend.read(key, start, length), size
+                self._directories[pack] = surely(
+                    self._backend,
+                    lambda: read_directory(partial(self._backend.read, key), size),
                 )
             except KeyError:
                 self._directories[pack] = NO_FILE
             except (DsaError, ValueError) as error:
+                if isinstance(error, DsaError):
+                    check_answered(self._backend, error)
                 self._directories[pack] = str(error)
         return self._directories[pack]
 
-    def _loose_jobs(self, hashed: pa.Array, read: set[bytes], *, everything: bool) -> Iterator[Job]:
+    def _loose_jobs(
+        self, hashed: pa.Array, vouched: dict[str, int], read: set[bytes], *, data: bool
+    ) -> Iterator[Job]:
+        """Yield the loose objects to read: with `data` all that nobody vouches for, else the doubted ones."""
         start = len(self.rows) - self.rows["pack"].null_count
         loose = self.rows.slice(start)
         rows: dict[bytes, list[int]] = {}
@@ -264,13 +299,18 @@ class PlacesCheck:
             key = layout.object_key(ObjectId(oid))
             if there is None:
                 self._note_missing(Job("loose", key, self._places(numbers), numbers, 0))
-            elif everything or any(
+            elif (data and key not in vouched) or any(
                 wanted[at - start] or sizes[at - start] != there for at in numbers
             ):
-                yield Job("loose", key, self._places(numbers), numbers, there)
-        for oid in sorted(self._loose_sizes.keys() - rows.keys() - read) if everything else ():
-            key = layout.object_key(ObjectId(oid))
-            yield Job("loose", key, self._places(()), (), self._loose_sizes[oid] or 0)
+                yield self._loose_job(oid, numbers)
+        for oid in sorted(self._loose_sizes.keys() - rows.keys() - read) if data else ():
+            if self._listed and layout.object_key(ObjectId(oid)) not in vouched:
+                yield self._loose_job(oid, ())
+
+    def _loose_job(self, oid: bytes, rows: Sequence[int]) -> Job:
+        size = self.loose_size(oid)
+        key = layout.object_key(ObjectId(oid))
+        return Job("loose", key, self._places(rows), rows, size or 0, size)
 
     def _note(self, pack: bytes, start: int, stop: int) -> None:
         rows = range(start, stop)
@@ -286,7 +326,9 @@ class PlacesCheck:
     def _job(self, method: str, pack: bytes, rows: Sequence[int]) -> Job:
         places = self._places(rows)
         size = (self._pack_size(pack) or 0) if method == "pack" else sum(places.sizes)
-        return Job(method, layout.pack_key(ObjectId(pack)), places, rows, size)
+        return Job(
+            method, layout.pack_key(ObjectId(pack)), places, rows, size, self._pack_size(pack)
+        )
 
     def _places(self, rows: Sequence[int]) -> Places:
         taken = self.rows.take(pa.array(rows, pa.int64())).combine_chunks()
@@ -294,37 +336,19 @@ class PlacesCheck:
         ids, sha256s = bytes(listing.raw(taken["id"])), bytes(listing.raw(taken["sha256"]))
         return Places(ids, sha256s, offsets, taken["size"].to_pylist())
 
-    def hash_loose(self, ids: Iterable[bytes]) -> None:
-        """Read loose objects that no row speaks of."""
-        checker = Checker(self._backend, parallel=False)
-        for oid in ids:
-            job = Job("loose", layout.object_key(ObjectId(oid)), self._places(()), (), 0)
-            self._take(job, checker.loose(job.key, job.places))
-
-    def _run(self, jobs: list[Job], progress: Progress) -> None:
-        total = sum(job.size for job in jobs)
-        progress.start("hashing", files=len(jobs), size_bytes=total)
-        pays = total > _PROCESS_BYTES or len(jobs) > _PROCESS_FILES
-        count = min(cores(), len(jobs)) if pays and _travels(self._backend) else 1
-        # Large ones first, so that no worker is left with one at the end.
-        waiting = iter(sorted(jobs, key=lambda job: -job.size))
-
-        def script() -> Script:
-            for job in waiting:
-                verdict = yield (job.method, (job.key, job.places))
-                self._take(job, verdict)
-                progress.advance(files=1, size_bytes=job.size)
-
-        if jobs:
-            with Crew(max(1, count), Checker, self._backend, count <= 1 and cores() > 1) as crew:
-                crew.run(script)
+    def hash_loose(self, ids: Iterable[bytes], progress: Progress) -> None:
+        """Read those of these objects that have files of their own; no row speaks of them."""
+        ids = list(ids)
+        each(self._backend, self.loose_size, ids)
+        jobs = [self._loose_job(oid, ()) for oid in ids if self.loose_size(oid) is not None]
+        run(self._backend, jobs, self._take, progress)
 
     def _take(self, job: Job, verdict: Verdict) -> None:
         self.bytes_read += verdict.bytes_read
         self._verdicts.append((job, verdict))
         self._wrong.update({job.rows[number]: why for number, why in verdict.wrong.items()})
         if job.method == "loose" and (verdict.name_differs or verdict.is_missing):
-            self._bad_loose.add(_raw(job.key))
+            self._bad_loose.add(raw_id(job.key))
 
     # --- what comes of it -----------------------------------------------------------------------
 
@@ -354,6 +378,7 @@ class PlacesCheck:
                     self._pack_sizes.setdefault(oid.raw, info.size)
         found: dict[bytes, bytes] = {}
         wanted = pa.array(ids, pa.binary(ID_BYTES))
+        each(self._backend, self._directory, sorted(self._pack_sizes))
         for pack in sorted(self._pack_sizes):
             directory = self._directory(pack)
             if not isinstance(directory, str):
@@ -371,11 +396,15 @@ class PlacesCheck:
         damaged: set[Place] = set()
         for job, verdict in self._verdicts:
             if verdict.unreadable:
-                self._problems.add(
-                    "unreadable", job.key, verdict.unreadable, ids=self._ids(job.rows)
-                )
+                self._problems.unreadable(job.key, verdict.unreadable, ids=self._ids(job.rows))
             else:
-                damaged |= self._judge(job, verdict, whole)
+                damaged |= judge(
+                    job,
+                    verdict,
+                    self._problems,
+                    healed=lambda oid, pack: (oid, pack) in self._on_record and oid in whole,
+                    part_of=lambda row: self._parts[self.rows["part"][row].as_py()],
+                )
         return damaged
 
     def _ids_with_another_place(self, lost: set[bytes]) -> set[bytes]:
@@ -389,149 +418,6 @@ class PlacesCheck:
         ids: list[bytes] = self.rows["id"].take(pa.array(rows, pa.int64())).to_pylist()
         return ids
 
-    def _judge(self, job: Job, verdict: Verdict, whole: set[bytes]) -> set[Place]:
-        """Write down what was found of one file; return its places that are damaged."""
-        pack = None if job.method == "loose" else _raw(job.key)
-        groups: dict[tuple[str, str, bool], list[int]] = {}
-        for number, why in verdict.wrong.items():
-            oid = job.places.id(number)
-            is_healed = (oid, pack) in self._on_record and oid in whole
-            kind, subject = "damaged", job.key
-            if verdict.is_missing:
-                kind = "missing"
-            elif _is_lie(why, verdict):
-                kind, subject = (
-                    "lying location",
-                    self._parts[self.rows["part"][job.rows[number]].as_py()],
-                )
-            groups.setdefault((kind, subject, is_healed), []).append(number)
-        for (kind, subject, is_healed), numbers in groups.items():
-            details = [_told(job, verdict, numbers)]
-            if subject == job.key:
-                details += verdict.problems
-            if is_healed:
-                details.append("it was sent again, and is whole in another place")
-            ids = {job.places.id(number) for number in numbers}
-            told = "healed" if is_healed else kind
-            self._problems.add(told, subject, "; ".join(details), ids=ids, is_damage=not is_healed)
-        of_file = any(subject == job.key for _, subject, _ in groups)
-        if not of_file and (verdict.problems or verdict.name_differs):
-            details = verdict.problems or ["its bytes are not what its name says"]
-            ids = {_raw(job.key)} if pack is None else set()
-            self._problems.add("damaged", job.key, "; ".join(details), ids=ids)
-            if pack is None:
-                return {(_raw(job.key), None)}
-        return {(job.places.id(number), pack) for number in verdict.wrong}
-
-
-def report_lost(
-    lost: dict[bytes, str], unlisted: dict[bytes, bytes], problems: Problems
-) -> set[Place]:
-    """Write down objects (raw ids, with why) that no row leads to; return what to put on record.
-
-    `unlisted` are those that a pack (raw id) holds though no location says so. On record as a
-    damaged loose object, such an object is sent again by the next push.
-    """
-    by_pack: dict[bytes, list[bytes]] = {}
-    for oid, pack in unlisted.items():
-        by_pack.setdefault(pack, []).append(oid)
-    for pack, ids in by_pack.items():
-        text = f"it holds {_count(len(ids), 'object')} that no location names"
-        problems.add("no location", layout.pack_key(ObjectId(pack)), text, ids=ids)
-    missing = [oid for oid in sorted(lost) if oid not in unlisted]
-    for oid in missing[:_SINGLE]:
-        problems.add("missing", layout.object_key(ObjectId(oid)), lost[oid], ids=[oid])
-    if rest := missing[_SINGLE:]:
-        problems.add(
-            "missing", layout.OBJECTS, f"{_count(len(rest), 'more object')} of revisions", ids=rest
-        )
-    return {(oid, None) for oid in lost}
-
-
-def _is_lie(why: str, verdict: Verdict) -> bool:
-    """Whether the file is what its name says, so that it is the location that is wrong."""
-    if why == WRONG_SHA256:
-        return True
-    return (
-        why in (OTHER_ENTRY, NO_ENTRY, WRONG_SIZE)
-        and not verdict.name_differs
-        and not verdict.problems
-    )
-
-
-def _told(job: Job, verdict: Verdict, numbers: list[int]) -> str:
-    """Say in words what is wrong with some of the objects that a file is said to hold."""
-    if verdict.is_missing:
-        return (
-            "it is missing"
-            if job.method == "loose"
-            else f"it is missing, with {_count(len(numbers), 'object')}"
-        )
-    reasons = Counter(verdict.wrong[number] for number in numbers)
-    texts = []
-    for why, count in reasons.most_common():
-        named = [job.places.id(number).hex() for number in numbers if verdict.wrong[number] == why]
-        more = ", …" if count > _NAMED else ""
-        texts.append(f"{', '.join(named[:_NAMED])}{more}: {why}")
-    head = "" if job.method == "loose" else f"{_count(len(numbers), 'object')}: "
-    return head + "; ".join(texts)
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
-
 
 def _with_part(table: pa.Table, part: int) -> pa.Table:
     return table.append_column("part", pa.array([part] * len(table), pa.int32()))
-
-
-def _raw(key: str) -> bytes:
-    oid = layout.id_of_key(key)
-    assert oid is not None
-    return oid.raw
-
-
-def _row_keys(rows: pa.Table) -> pa.Array:
-    """Return (pack, id, offset, size) of every row as bytes."""
-    return _keys(rows["pack"], rows["id"], pc.fill_null(rows["offset"], 0), rows["size"])
-
-
-def _entry_keys(pack: bytes, directory: Directory) -> pa.Array:
-    count = len(directory)
-    return _keys(
-        listing.fixed(pack * count, ID_BYTES),
-        listing.fixed(directory.ids, ID_BYTES),
-        pa.array(directory.offsets, pa.int64()),
-        pa.array(directory.sizes, pa.int64()),
-    )
-
-
-def triples(table: pa.Table) -> pa.Array:
-    """Return (id, size, sha256) of every row as bytes."""
-    return _keys(table["id"], table["size"], table["sha256"])
-
-
-def _keys(*columns: pa.Array | pa.ChunkedArray) -> pa.Array:
-    arrays = [listing.one_chunk(column) for column in columns]
-    texts = [
-        (listing.fixed(_int_bytes(array), 8) if array.type == pa.int64() else array).cast(
-            pa.binary()
-        )
-        for array in arrays
-    ]
-    return pc.binary_join_element_wise(*texts, pa.scalar(b"", pa.binary()))
-
-
-def _int_bytes(array: pa.Array) -> memoryview:
-    if not len(array):
-        return memoryview(b"")
-    return memoryview(array.buffers()[1])[array.offset * 8 : (array.offset + len(array)) * 8]
-
-
-def _travels(backend: Backend) -> bool:
-    """Whether a worker process can have this backend; one in memory cannot be sent."""
-    try:
-        pickle.dumps(backend)
-    except (TypeError, AttributeError, pickle.PicklingError):
-        return False
-    return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from threading import Lock
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,13 +22,19 @@ from dsa.cas.revisions import Published
 from dsa.cas.trees import EMPTY_TREE, FOLDER, MAX_TREE_BYTES, TreeEntry, decode_tree
 from dsa.errors import AccessError, DamageError, DsaError, MissingObjectError, UsageError
 from dsa.progress import Progress
+from dsa.remotes.transfer import in_order
 from dsa.verbs.verify.findings import Listed, Problems
+from dsa.verbs.verify.hashing import surely
 from dsa.verbs.verify.names import check_case
+from dsa.workers.checker import check_answered
 
 logger = logging.getLogger(__name__)
 
 #: Rows that wait until those that say the same are made one.
 _COMPACT_ROWS = 1_000_000
+
+#: Revisions that are looked at together: their listings are in memory then.
+_AT_ONCE = 4
 
 #: (id, size, sha256) of files.
 NEEDED = pa.schema(
@@ -66,6 +73,7 @@ class RevisionsCheck:
     count: int = 0  # refs that are not withdrawn
     bytes_read: int = 0
     read: set[bytes] = field(default_factory=set)  # raw ids of manifests and revision.json
+    _lock: Lock = field(default_factory=Lock)
     _waiting: list[pa.Table] = field(default_factory=list)
     _trees: list[pa.Array] = field(default_factory=list)
 
@@ -89,13 +97,12 @@ class RevisionsCheck:
             names.append((dataset, revision))
         check_case(names, self.problems)
         self.progress.start("checking revisions", files=len(names))
-        for dataset, revision in sorted(names):
-            self._read(dataset, revision)
-            self.progress.advance(files=1)
+        self._read(sorted(names))
 
     def read_some(self, specs: list[str]) -> None:
         """Look at the revisions that a person named; `NotFoundError` if there is none of that name."""
         self.progress.start("checking revisions", files=len(specs))
+        names: dict[tuple[str, str], None] = {}
         for spec in specs:
             parsed = parse_spec(spec)
             try:
@@ -104,33 +111,45 @@ class RevisionsCheck:
                 key = layout.ref_key(parsed.dataset, parsed.revision or "")
                 self.problems.add("bad ref", key, str(error), revisions=[str(parsed)])
                 continue
-            if not any(
-                (there.dataset, there.revision) == (dataset, revision) for there in self.published
-            ):
-                self._read(dataset, revision)
-            self.progress.advance(files=1)
+            names[dataset, revision] = None
+        self._read(list(names))
 
-    def _read(self, dataset: str, revision: str) -> None:
+    def _read(self, names: list[tuple[str, str]]) -> None:
+        """Look at revisions, several at once where that waits for a network."""
+        at_once = min(_AT_ONCE, self.store.backend.jobs)
+        for _, looked in in_order(names, lambda name: self._look(*name), at_once):
+            self.progress.advance(files=1)
+            self.count += looked is not None
+            published, table = looked or (None, None)
+            if published is None:
+                continue
+            self.published.append(published)
+            if table is None:
+                self.without_index.append(published)
+                continue
+            folders = table.filter(pc.equal(table["mode"], FOLDER))["sha1"]
+            self._need(_files(table), listing.one_chunk(folders), published.manifest.data.raw)
+
+    def _look(self, dataset: str, revision: str) -> tuple[Published | None, pa.Table | None] | None:
+        """Return a revision and its proven listing, as far as there are any; None: nothing is published."""
         ref = self._ref(dataset, revision)
         if ref is None or ref.is_withdrawn:
-            return
-        self.count += 1
+            return None
         published = self._manifest(dataset, revision, ref.manifest)
-        if published is not None:
-            self.published.append(published)
-            self._index(published)
+        return published, self._index(published) if published else None
 
     def _ref(self, dataset: str, revision: str) -> Ref | None:
         key, name = layout.ref_key(dataset, revision), f"{dataset}@{revision}"
         try:
-            ref = self.store.revisions.ref(dataset, revision)
+            ref = surely(self.store.backend, lambda: self.store.revisions.ref(dataset, revision))
             if ref is None:
                 self.problems.add("bad ref", key, "it is no regular file", revisions=[name])
             return ref
         except DamageError as error:
             self.problems.add("bad ref", key, str(error), revisions=[name])
         except DsaError as error:
-            self.problems.add("unreadable", key, str(error), revisions=[name])
+            check_answered(self.store.backend, error)
+            self.problems.unreadable(key, error, revisions=[name])
         return None
 
     def _manifest(self, dataset: str, revision: str, oid: ManifestId) -> Published | None:
@@ -164,34 +183,38 @@ class RevisionsCheck:
         key = layout.object_key(oid)
         self.read.add(oid.raw)
         try:
-            data = self.store.objects.loose(oid, limit)
+            data = surely(self.store.backend, lambda: self.store.objects.loose(oid, limit))
         except MissingObjectError as error:
             self.problems.add("missing", key, str(error), revisions=[name])
         except DamageError as error:
             self.problems.add("damaged", key, str(error), revisions=[name])
         except DsaError as error:
-            self.problems.add("unreadable", key, str(error), revisions=[name])
+            check_answered(self.store.backend, error)
+            self.problems.unreadable(key, error, revisions=[name])
         else:
-            self.bytes_read += len(data)
+            self._count_bytes(len(data))
             return data
         return None
 
+    def _count_bytes(self, number: int) -> None:
+        with self._lock:
+            self.bytes_read += number
+
     # --- what they need -------------------------------------------------------------------------
 
-    def _index(self, published: Published) -> None:
-        """Prove a revision's index, and note what it lists."""
-        key = layout.index_key(published.id)
+    def _index(self, published: Published) -> pa.Table | None:
+        """Return what a revision's index lists, if it proves itself."""
+        key, backend = layout.index_key(published.id), self.store.backend
         try:
-            table = self._proven(published)
+            return surely(backend, lambda: self._proven(published))
         except AccessError as error:
-            self.problems.add("unreadable", key, str(error), revisions=[str(published)])
+            check_answered(backend, error)
+            self.problems.unreadable(key, error, revisions=[str(published)])
         except Exception as error:  # noqa: BLE001  # whatever a hostile file makes of the decoder
+            if isinstance(error, DsaError | OSError):
+                check_answered(backend, error)
             self.problems.add("bad index", key, _line(error), revisions=[str(published)])
-        else:
-            folders = table.filter(pc.equal(table["mode"], FOLDER))["sha1"]
-            self._need(_files(table), listing.one_chunk(folders), published.manifest.data.raw)
-            return
-        self.without_index.append(published)
+        return None
 
     def _proven(self, published: Published) -> pa.Table:
         key, backend = layout.index_key(published.id), self.store.backend
@@ -202,7 +225,7 @@ class RevisionsCheck:
         if info.size > index.most_bytes(rows):
             raise IndexProblem(f"it has {info.size} bytes, too many for {rows} files and folders")
         data = backend.read(key)
-        self.bytes_read += len(data)
+        self._count_bytes(len(data))
         opened = index.open_index(in_memory(data), len(data))
         if opened.manifest() not in (None, published.id):
             raise IndexProblem("the revision.json in it is another one")
@@ -288,26 +311,41 @@ class RevisionsCheck:
         self, ids: set[bytes], find: Find, known: dict[bytes, list[TreeEntry] | None]
     ) -> None:
         """Read trees from wherever a row says that they are, else from files of their own."""
-        rows = find(pa.array(sorted(ids), pa.binary(ID_BYTES)))
+        wanted = sorted(ids)
+        rows = find(pa.array(wanted, pa.binary(ID_BYTES)))
         columns = (rows[name].to_pylist() for name in ("id", "pack", "offset", "size"))
-        places = [
-            (oid, _key(oid, pack), offset or 0, size)
-            for oid, pack, offset, size in zip(*columns, strict=True)
-        ]
-        places += [(oid, _key(oid, None), 0, MAX_TREE_BYTES) for oid in sorted(ids)]
-        known.update(dict.fromkeys(ids))
-        for oid, key, offset, size in places:
-            if known[oid] is None and size <= MAX_TREE_BYTES:
-                known[oid] = self._tree(oid, key, offset, size)
+        places: dict[bytes, list[tuple[str, int, int]]] = {oid: [] for oid in wanted}
+        for oid, pack, offset, size in zip(*columns, strict=True):
+            places[oid].append((_key(oid, pack), offset or 0, size))
+        for oid in wanted:
+            places[oid].append((_key(oid, None), 0, MAX_TREE_BYTES))
+
+        def first(oid: bytes) -> list[TreeEntry] | None:
+            for key, offset, size in places[oid]:
+                entries = self._tree(oid, key, offset, size) if size <= MAX_TREE_BYTES else None
+                if entries is not None:
+                    return entries
+            return None
+
+        known.update(in_order(wanted, first, self.store.backend.jobs))
 
     def _tree(self, oid: bytes, key: str, offset: int, size: int) -> list[TreeEntry] | None:
         """Read a tree at one place; None if it is not there, or hostile: the latter is noted."""
+        backend = self.store.backend
+
+        def right() -> bytes:
+            data = backend.read(key, offset, size)
+            self._count_bytes(len(data))
+            if ObjectId.of(data).raw != oid:
+                raise DamageError(f"{key} holds other bytes than {oid.hex()}")
+            return data
+
         try:
-            data = self.store.backend.read(key, offset, size)
-        except (KeyError, DsaError):
+            data = surely(backend, right)
+        except KeyError:
             return None
-        self.bytes_read += len(data)
-        if ObjectId.of(data).raw != oid:
+        except DsaError as error:
+            check_answered(backend, error)
             return None
         try:
             return decode_tree(data)
