@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from dsa.cas import layout, listing, site
 from dsa.cas.ids import ID_BYTES, SHA256_BYTES, ObjectId, sha256_of
+from dsa.cas.kept import Kept
 from dsa.cas.objects import Objects, Wanted
 from dsa.cas.trees import EMPTY_TREE, FOLDER
 from dsa.errors import CollisionError, DamageError
@@ -77,6 +78,11 @@ class Presence:
             located = self._objects.locations.find(pc.unique(rest))
             there = pc.or_(there, _same_content(table, located["id"], located["sha256"]))
         return listing.one_chunk(pc.and_(there, pc.not_equal(table["mode"], FOLDER)))
+
+    @property
+    def kept(self) -> Kept:
+        """What this client keeps of the store."""
+        return self._objects.kept
 
     def may_hold_large(self, size: int) -> bool:
         """Whether any object of exactly this size is there: then hashing comes before copying."""

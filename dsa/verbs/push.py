@@ -14,11 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dsa.cas import listing, listings
+from dsa.cas.backend import Traffic
 from dsa.cas.ids import ManifestId, ObjectId, Sha256
 from dsa.cas.listing import Listing
 from dsa.cas.manifest import RevisionInfo, now
-from dsa.cas.names import check_dataset, check_revision, folds_with, parse_spec
+from dsa.cas.names import check_dataset, check_revision, folds_with, latest, parse_spec
 from dsa.cas.objectstore import ObjectStore
+from dsa.cas.refs import Ref
 from dsa.cas.revisions import Published
 from dsa.cas.trees import FOLDER
 from dsa.errors import AccessError, CollisionError, ConflictError, DsaError
@@ -67,13 +69,14 @@ def push(
     *,
     dry_run: bool = False,
     progress: Progress = SILENT,
+    traffic: Callable[[], Traffic] = Traffic,
 ) -> PushReport:
     """Publish a folder.
 
     `open_store` returns None where there is no store yet; `make_store` makes it, once everything
-    that can be refused was looked at; `url` names it.
+    that can be refused was looked at; `url` names it, `traffic` tells what it was asked so far.
     """
-    began = time.monotonic()
+    began, before = time.monotonic(), replace(traffic())
     check_dataset(order.dataset)
     check_revision(order.revision)
     author, source = find_author(order.author)
@@ -86,15 +89,23 @@ def push(
         store = open_store()
         _refuse_own_store(url, surveyed)
         work = _Push(order, author, source, surveyed, progress, url, _warnings(surveyed, url))
-        if store is not None and store.revisions.ref(order.dataset, order.revision) is not None:
-            report = work.again(store, dry_run=dry_run)
+        ref = store.revisions.ref(order.dataset, order.revision) if store is not None else None
+        if store is not None and ref is not None:
+            report = work.again(store, ref, dry_run=dry_run)
         elif dry_run:
             report = work.plan(store)
         else:
             made = store is None
             report = work.publish(store or make_store(), store_created=made)
     logger.info("push of %s to %s: %s", order.name, url, "published" if report.is_new else "there")
-    return replace(report, seconds=time.monotonic() - began)
+    after = traffic()
+    return replace(
+        report,
+        seconds=time.monotonic() - began,
+        requests=after.requests - before.requests,
+        bytes_sent=after.bytes_sent - before.bytes_sent,
+        bytes_received=after.bytes_received - before.bytes_received,
+    )
 
 
 @dataclass(slots=True)
@@ -108,19 +119,19 @@ class _Push:
     warnings: list[str]
     totals: Totals = field(default_factory=Totals)
 
-    def again(self, store: ObjectStore, *, dry_run: bool) -> PushReport:
+    def again(self, store: ObjectStore, ref: Ref, *, dry_run: bool) -> PushReport:
         """Compare with a revision that is there: nothing is written where the data is the same.
 
         Objects of it that are recorded as damaged are sent again.
         """
-        there = self._there(store)
+        there = self._there(store, ref)
         self.survey.read_unknown(self.progress)
         sealed = listing.seal(self.survey.table())
         if sealed.root.tree != there.manifest.data.raw:
             self.survey.remember()
             raise ConflictError(
                 f"{self.order.name} is already in {store.url}, with other content",
-                hint=f"`dsa diff {self.order.name} {_shell(self.order.folder)}` shows what differs; "
+                hint=f"`dsa diff {store.called(self.order.name)} {_shell(self.order.folder)}` shows what differs; "
                 f"a change is published as a new revision",
             )
         if sealed.root.sha256 != there.info.sha256.raw:
@@ -146,9 +157,7 @@ class _Push:
             problems=[f"{path} and {there}:{path}" for path in paths],
         )
 
-    def _there(self, store: ObjectStore) -> Published:
-        ref = store.revisions.ref(self.order.dataset, self.order.revision)
-        assert ref is not None
+    def _there(self, store: ObjectStore, ref: Ref) -> Published:
         if ref.is_withdrawn:
             raise ConflictError(
                 f"{self.order.name} was withdrawn from {store.url}: a name is never given to other content",
@@ -206,7 +215,8 @@ class _Push:
         """Write everything, children first, the ref last."""
         store.file.check_writable(store.url)
         self._check_names(store)
-        parent = self._parent(store)  # a parent that is not there is an error before any write
+        if self.order.parent is not None:
+            self._parent(store)  # one that is not there is an error before any write
         with self._sending(store) as sending:
             parent = self._parent(store)
             sealed = sending.objects(parent)
@@ -214,7 +224,10 @@ class _Push:
             published = sending.manifest(sealed, info)
             is_first = sending.ref(published)
         if not is_first:
-            return self.again(store, dry_run=False)  # is it the same data?
+            ref = store.revisions.ref(self.order.dataset, self.order.revision)
+            if ref is None:
+                raise DsaError(f"{self.order.name} in {store.url} was there and is gone")
+            return self.again(store, ref, dry_run=False)  # is it the same data?
         self.survey.remember()
         self._move_worktree(store, published, sealed)
         self._renew_listings(store)
@@ -255,7 +268,8 @@ class _Push:
             there = store.revisions.get(dataset, tree.revision)
             if there.id == tree.manifest:
                 return there
-        return store.revisions.get(*store.revisions.resolve(parse_spec(dataset))) if names else None
+        newest = latest(names)
+        return None if newest is None else store.revisions.get(dataset, newest)
 
     def _info(self, sealed: Listing, parent: Published | None) -> RevisionInfo:
         root = sealed.root

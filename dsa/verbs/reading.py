@@ -10,28 +10,26 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from functools import partial
+from typing import Any
 
-from dsa.cas import layout
-from dsa.cas.ids import ObjectId
 from dsa.cas.trees import EXECUTABLE, FILE, LINK
-from dsa.errors import AccessError, DamageError, DsaError
+from dsa.errors import AccessError, DsaError
 from dsa.progress import SILENT, Progress
 from dsa.verbs.batches import Batch, batches, bytes_of, paths_of, places
-from dsa.verbs.sink import Sink, Totals
-from dsa.workers.crew import Crew, Script, crew_size
-from dsa.workers.packer import (
-    Hashed,
-    LargeFile,
-    Packer,
-)
+from dsa.verbs.sink import LARGEST_COPY_BYTES, Sink, Totals
+from dsa.workers.crew import Call, Crew, Script, crew_size
+from dsa.workers.packer import Hashed, LargeFile, Origin, Packer
 from dsa.workers.signature import SIGNATURE, signature
 from dsa.worktree.scan import Scan
 from dsa.worktree.statcache import Digests
 
 _TRIES = 3
-_MAX_HEALED_BYTES = 1 << 30
+
+#: What is larger is read in steps of this size, so that what is sent meanwhile is looked after.
+#: Nothing that is sent straight is smaller.
+_STEP_BYTES = LARGEST_COPY_BYTES
 
 
 def hash_rows(
@@ -79,15 +77,20 @@ class _Reader:
         self._sink = sink
         self._again: list[int] = []
         self._refused: list[str] = []
+        self._is_near = sink is None or sink.is_near
+        self._has_straight = False
         self.totals = Totals()
 
     def run(self, rows: list[int]) -> None:
         files, size = len(rows), bytes_of(self._scan, rows)
-        self._progress.start("reading", files=files, size_bytes=size)
+        self._start(rows, size)
         with self._crew(files, size) as crew:
             for tried in range(_TRIES):
                 jobs = iter(batches(self._scan, rows))
                 crew.run(partial(self._script, jobs))
+                if self._sink and self._has_straight:
+                    crew.run(self._finish)  # packs do not wait for files that may take hours
+                    self._sink.drain()  # one may have changed before it was sent
                 rows, self._again = self._again, []
                 if not rows:
                     break
@@ -101,6 +104,19 @@ class _Reader:
             self._complain()
             if self._sink:
                 crew.run(self._finish)
+                self._sink.drain()
+
+    def _start(self, rows: list[int], size: int) -> None:
+        """Begin the stage; the bytes of a far store's line are those that it has, or was sent.
+
+        What goes there straight is read twice, the first time at length: that counts as well.
+        """
+        stage = "reading"
+        if self._sink and not self._is_near:
+            sizes = (folder.sizes[at] for folder, at in places(self._scan, rows))
+            twice = sum(filter(self._sink.sends_straight, sizes))
+            stage, size = ("reading and sending" if twice else "sending"), size + twice
+        self._progress.start(stage, files=len(rows), size_bytes=size)
 
     def _complain(self) -> None:
         """Say which files could not be read."""
@@ -118,12 +134,13 @@ class _Reader:
     def _crew(self, files: int, size: int) -> Crew:
         jobs = crew_size(files, size)
         staging = str(self._sink.staging) if self._sink else ""
-        return Crew(jobs, Packer, str(self._scan.root), staging, self._follow_links, jobs == 1)
+        arguments = str(self._scan.root), staging, self._follow_links, jobs == 1, self._is_near
+        return Crew(jobs, Packer, *arguments)
 
     def _script(self, jobs: Iterator[Batch]) -> Script:
         for batch in jobs:
             if batch.is_large:
-                yield from self._large(batch)
+                new = yield from self._large(batch)
             else:
                 hashed: Hashed = yield ("hash", (batch.paths, batch.sizes, batch.signatures))
                 new = self._take(batch, hashed)
@@ -131,7 +148,18 @@ class _Reader:
                     finished = yield ("keep", (new,))
                     assert self._sink
                     self._sink.packs(finished, self.totals)
-            self._progress.advance(files=len(batch.rows), size_bytes=sum(batch.sizes))
+            self._advance(batch, new)
+
+    def _advance(self, batch: Batch, new: bytes) -> None:
+        """Say how far it is; what is sent to a far store counts when it was sent."""
+        done = sum(batch.sizes)
+        if not self._is_near:
+            assert self._sink
+            done -= sum(size for size, is_new in zip(batch.sizes, new, strict=True) if is_new)
+            self._sink.settle()
+        elif done > _STEP_BYTES:
+            done = 0  # its steps were told
+        self._progress.advance(files=len(batch.rows), size_bytes=done)
 
     def _take(self, batch: Batch, hashed: Hashed) -> bytes:
         """Note a batch's digests; return which of its objects are new."""
@@ -150,41 +178,67 @@ class _Reader:
         name_of = batch.paths.__getitem__
         return self._sink.presence.ask(hashed.sha1, hashed.sha256, sizes, name_of)
 
-    def _large(self, batch: Batch) -> Script:
-        """Hash one large file; copy it in the same read unless the store may have it."""
+    def _large(self, batch: Batch) -> Generator[Call, Any, bytes]:
+        """Hash one large file; copy it in the same read if it is to be copied and the store cannot have it.
+
+        Returns whether it is new, as `_take` does.
+        """
         sink, (row,), (path,), (size,) = self._sink, batch.rows, batch.paths, batch.sizes
-        copy = sink is not None and not sink.presence.may_hold_large(size)
-        made = yield ("large", (path, batch.signatures, copy))
+        straight = sink is not None and sink.sends_straight(size)
+        copy = sink is not None and not straight and not sink.presence.may_hold_large(size)
+        made = yield from self._read_large(batch, copy)
         if isinstance(made, str):
             self._fail(batch, 0, made)
-            return
+            return b"\0"
         self._digests.set(row, made.sha1, made.sha256)
         self.totals.files_read += 1
         if sink is None:
-            return
-        is_new = any(sink.presence.ask(made.sha1, made.sha256, [size], lambda _: path))
-        if is_new and made.staged is None:
+            return b"\0"
+        if not any(sink.presence.ask(made.sha1, made.sha256, [size], lambda _: path)):
+            if made.staged is not None:
+                os.unlink(made.staged)
+            return b"\0"
+        if straight and not sink.presence.is_damaged(made.sha1):
+            self._send_straight(sink, batch, made)
+            return b"\1"
+        sink.check_can_heal(made.sha1, size)
+        if made.staged is None:
             before = made
-            made = yield ("large", (path, batch.signatures, True))
+            made = yield from self._read_large(batch, True)
             if isinstance(made, str) or made.sha256 != before.sha256:
                 sink.presence.unclaim(before.sha1)
                 self._fail(batch, 0, made if isinstance(made, str) else "")
-                return
-        if is_new:
-            yield from self._put_large(sink, path, made, size)
-        elif made.staged is not None:
-            os.unlink(made.staged)
+                return b"\0"
+        sink.loose(made, size, self.totals)
+        return b"\1"
 
-    def _put_large(self, sink: Sink, path: str, made: LargeFile, size: int) -> Script:
-        if not sink.presence.is_damaged(made.sha1) and sink.loose(made, size, self.totals):
-            return
-        if size >= _MAX_HEALED_BYTES:
-            raise DamageError(
-                f"the store's copy of {path} ({ObjectId(made.sha1)}) is damaged, and too large to be sent in a pack",
-                hint=f"move {layout.object_key(ObjectId(made.sha1))} out of the store, and push again",
-            )
-        pack = yield ("pack_alone", (made.staged, made.sha1, made.sha256))
-        sink.packs([pack], self.totals)
+    def _read_large(self, batch: Batch, copy: bool) -> Generator[Call, Any, LargeFile | str]:
+        """Have a large file hashed; step by step where that takes a while."""
+        (size,), arguments = batch.sizes, (batch.paths[0], batch.signatures, copy)
+        made: LargeFile | str
+        if size <= _STEP_BYTES:
+            made = yield ("large", arguments)
+            return made
+        problem: str | None = yield ("begin_large", arguments)
+        if problem is not None:
+            return problem
+        while count := (yield ("read_large", (_STEP_BYTES,))):
+            if self._sink:
+                self._sink.settle()
+            if self._is_near or (self._sink and self._sink.sends_straight(size)):
+                self._progress.advance(size_bytes=count)
+        made = yield ("end_large", ())
+        return made
+
+    def _send_straight(self, sink: Sink, batch: Batch, made: LargeFile) -> None:
+        def again() -> None:
+            self.totals.files_read -= 1
+            self._again += batch.rows
+
+        self._has_straight = True
+        full = os.path.join(self._scan.root, batch.paths[0])
+        origin = Origin(full, batch.signatures, self._follow_links)
+        sink.straight(origin, made, batch.sizes[0], self.totals, again)
 
     def _finish(self) -> Script:
         finished = yield ("finish", ())

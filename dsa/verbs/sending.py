@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import logging
-import time
-from contextlib import ExitStack
 from hashlib import sha256
+from types import TracebackType
 from typing import Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dsa.cas import layout, listing, site
+from dsa.cas import layout, listing
 from dsa.cas.ids import ID_BYTES, BlobId, ObjectId, TreeId
 from dsa.cas.index import write_index
 from dsa.cas.listing import Listing, Run
 from dsa.cas.manifest import Manifest, RevisionInfo
 from dsa.cas.objectstore import ObjectStore
-from dsa.cas.refs import Ref
 from dsa.cas.revisions import Published
 from dsa.cas.trees import FOLDER, tree_header
 from dsa.errors import DamageError, DsaError
 from dsa.progress import Progress
+from dsa.verbs.marked import Marked
 from dsa.verbs.presence import Presence, check_collisions
 from dsa.verbs.reading import ingest
 from dsa.verbs.sink import Sink, Totals
@@ -30,8 +29,6 @@ from dsa.workers.packer import Packer
 
 logger = logging.getLogger(__name__)
 
-_GC_POLL_SECONDS = 2.0
-_POLLS_A_MARK = 150  # five minutes
 _TREES_AT_ONCE_BYTES = 4 * 1024 * 1024
 
 
@@ -44,22 +41,21 @@ class Sending:
         self._store = store
         self._backend = store.backend
         self._survey = surveyed
-        self._names = (dataset, revision)
+        self._marked = Marked(store, dataset, revision, progress)
         self._progress = progress
         self.totals = Totals()
 
     def __enter__(self) -> Self:
-        with ExitStack() as stack:
-            self._mark = site.Mark.begin(self._backend, *self._names)
-            stack.callback(lambda: self._mark.end())  # noqa: PLW0108  # it may be renewed
-            self._staging = stack.enter_context(self._backend.staging())
-            self._wait_for_gc()
-            self._stack = stack.pop_all()
-        self._store.refresh()  # what was read before the mark does not count
+        self._marked.__enter__()
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self._stack.close()
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._marked.__exit__(kind, error, trace)
 
     def objects(self, parent: Published | None) -> Listing:
         """Send every file and tree that the store lacks; return the listing, with all places.
@@ -74,8 +70,7 @@ class Sending:
             return made
         covered = [made.table for made in listings]
         presence = Presence(self._store.objects, covered)
-        sink = Sink(self._backend, presence, self._staging)
-        try:
+        with Sink(self._backend, presence, self._marked.staging, self._progress) as sink:
             self._send_files(self._missing_rows(presence), sink)
             table = surveyed.table()
             if len(self._lost(table, presence)):
@@ -87,8 +82,6 @@ class Sending:
             sealed = listing.seal(table)
             self._send_trees(sealed, presence, sink)
             self.totals.share(table.filter(pc.not_equal(table["mode"], FOLDER)))
-        finally:
-            sink.flush()  # what was sent is found again, whatever ended this push
         return Listing(self._with_places(sealed.table, covered), sealed.root)
 
     def _covered(self, parent: Published | None) -> list[Listing]:
@@ -119,8 +112,8 @@ class Sending:
         """Write `revision.json`, the manifest and the index."""
         manifest, revision_json = describe(sealed, info)
         for data in (revision_json, manifest.encode()):
-            self._put_loose(data)
-        staged = self._staging / "index"
+            self._marked.loose(data)
+        staged = self._marked.staging / "index"
         write_index(staged, sealed, manifest, revision_json)
         data = staged.read_bytes()
         self._backend.publish(staged, layout.index_key(manifest.id))
@@ -131,43 +124,18 @@ class Sending:
 
     def ref(self, published: Published) -> bool:
         """Publish: from here on readers see the revision; False if another push was first."""
-        if self._mark.is_too_old(layout.object_key(published.id)):
-            days = site.PUSH_TOO_OLD_SECONDS / 86_400
-            raise DsaError(
-                f"this push took longer than {days:.0f} days, too long to rely on what it found at its start",
-                hint="run it again: what was sent is found",
-            )
-        key = layout.ref_key(published.dataset, published.revision)
-        self._backend.flush(also=layout.RELIED_ON)
-        if not self._backend.create(key, Ref(published.id).encode()):
+        if not self._marked.ref(published):
             return False  # or the answer to this push's own was lost: the ref tells in both cases
-        if self._found_abandoned_gc:
+        if self._marked.found_abandoned_gc:
             # It may have gone on, and deleted what this push relied on.
             self._store.refresh()
             if self.objects(None).root.tree != published.manifest.data.raw:
                 raise DamageError(
                     f"{published} was published beside a gc that had been left behind, and its files "
                     "changed before they could be looked at again",
-                    hint=f"`dsa verify {published}` tells whether anything is missing",
+                    hint=f"`dsa verify {self._store.called(published)}` tells whether anything is missing",
                 )
         return True
-
-    def _wait_for_gc(self) -> None:
-        polls = 0
-        while True:
-            running, abandoned = site.running_gc(self._backend, self._mark)
-            self._found_abandoned_gc = bool(abandoned)
-            if not running:
-                return
-            if not polls:
-                logger.warning("waiting for the gc that runs on %s", self._backend.url)
-                self._progress.start("waiting for a gc to end")
-            polls += 1
-            time.sleep(_GC_POLL_SECONDS)
-            if polls % _POLLS_A_MARK == 0:
-                # By a younger mark, on the store's clock, a gc that died meanwhile is known.
-                old, self._mark = self._mark, site.Mark.begin(self._backend, *self._names)
-                old.end()
 
     def _is_as(self, parent: Published) -> bool:
         """Whether the folder holds just what its parent holds, as the stat cache alone tells."""
@@ -230,8 +198,9 @@ class Sending:
 
     def _send_trees(self, sealed: Listing, presence: Presence, sink: Sink) -> None:
         """Put new trees into a pack; the empty tree needs none, whoever reads it knows it."""
+        self._progress.start("sending trees")
         trees = Totals()  # the report counts files
-        packer = Packer("", str(self._staging), False, False)
+        packer = Packer("", str(self._marked.staging), False, False, sink.is_near)
         try:
             pending: list[tuple[bytes, bytes, bytes]] = []
             size = 0
@@ -243,6 +212,7 @@ class Sending:
                     sink.packs(packer.add(pending), trees)
                     pending, size = [], 0
             sink.packs(packer.add(pending) + packer.finish(), trees)
+            sink.drain()
         finally:
             packer.close()
         self.totals.healed += trees.healed
@@ -268,14 +238,6 @@ class Sending:
             taken = listing.one_chunk(places[name]).take(at)
             table = table.set_column(column, listing.SCHEMA.field(name), taken)
         return table
-
-    def _put_loose(self, data: bytes) -> None:
-        key = layout.object_key(ObjectId.of(data))
-        if not self._backend.create(key, data) and self._backend.read(key) != data:
-            raise DamageError(
-                f"{key} in {self._store.url} is damaged",
-                hint="move it out of the store, and push again",
-            )
 
 
 def describe(sealed: Listing, info: RevisionInfo) -> tuple[Manifest, bytes]:

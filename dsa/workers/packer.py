@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from array import array
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from hashlib import sha1, sha256
 from pathlib import Path
@@ -30,7 +31,7 @@ from dsa.cas.packs import (
 from dsa.errors import DsaError
 from dsa.remotes.local import translate
 from dsa.workers.signature import SIGNATURE, signature
-from dsa.workers.stream import clone, copy_hashed
+from dsa.workers.stream import HashedCopy, clone
 
 #: A batch of small files fits in the buffer: the sum of their sizes and headers.
 BUFFER_BYTES = 16 * 1024 * 1024
@@ -71,17 +72,44 @@ class LargeFile:
     staged: str | None
 
 
-class Packer:
-    """Hashes files below `root`, and builds packs in `staging`. One batch at a time."""
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A file where a person has it, and what the scan saw of it."""
 
-    def __init__(self, root: str, staging: str, follow_links: bool, parallel: bool) -> None:
+    path: str
+    signature: bytes
+    follow_links: bool
+
+    def open(self) -> int | None:
+        """Return a descriptor; None where it is no longer what the scan saw, or cannot be opened."""
+        try:
+            descriptor = os.open(self.path, _flags(self.follow_links))
+        except OSError:
+            return None
+        if signature(os.fstat(descriptor)) == self.signature:
+            return descriptor
+        os.close(descriptor)
+        return None
+
+
+class Packer:
+    """Hashes files below `root`, and builds packs in `staging`. One batch at a time.
+
+    What is only staged to be sent elsewhere need not be `durable` here.
+    """
+
+    def __init__(
+        self, root: str, staging: str, follow_links: bool, parallel: bool, durable: bool = True
+    ) -> None:
         self._root = root
         self._staging = staging
         self._parallel = parallel  # hash one large file with two threads
-        self._flags = _OPEN if follow_links else _OPEN | os.O_NOFOLLOW
+        self._durable = durable
+        self._flags = _flags(follow_links)
         self._buffer = bytearray()
         self._batch: list[tuple[int, int, bytes, bytes]] = []  # position, size, sha1, sha256
         self._pack: _OpenPack | None = None
+        self._large: _Large | None = None
 
     def hash(self, paths: list[str], sizes: list[int], signatures: bytes) -> Hashed:
         """Read a batch of small files and links into the buffer and return their digests.
@@ -172,53 +200,69 @@ class Packer:
         A reflink is tried first: then the copy costs nothing, and it is the copy that is hashed.
         Returns why it failed, "" where the file changed while it was read.
         """
+        problem = self.begin_large(path, wanted, copy)
+        if problem is not None:
+            return problem
+        while self.read_large(1 << 62):
+            pass
+        return self.end_large()
+
+    def begin_large(self, path: str, wanted: bytes, copy: bool) -> str | None:
+        """Begin what `large` does in one go; return why it failed, None where it did not."""
         source = os.path.join(self._root, path)
         staged = os.path.join(self._staging, uuid4().hex) if copy else None
         try:
             descriptor = os.open(source, self._flags)
         except OSError as error:
             return _gone(error)
+        with ExitStack() as stack:
+            stack.callback(os.close, descriptor)
+            try:
+                if not self._is_unchanged(descriptor, wanted):
+                    return ""
+                if staged and clone(descriptor, staged):
+                    made = os.open(staged, os.O_RDONLY | os.O_CLOEXEC)
+                    stack.callback(os.close, made)
+                    hashing = HashedCopy(made, None, parallel=self._parallel)
+                else:
+                    hashing = HashedCopy(
+                        descriptor, staged, parallel=self._parallel, durable=self._durable
+                    )
+            except OSError as error:
+                raise translate(error, path) from error
+            self._large = _Large(path, staged, descriptor, wanted, hashing, stack.pop_all())
+        return None
+
+    def read_large(self, most: int) -> int:
+        """Go on by about `most` bytes; return how many it were, 0 at the end."""
+        assert self._large
         try:
-            if not self._is_unchanged(descriptor, wanted):
-                return ""
-            if staged and clone(descriptor, staged):
-                with open(staged, "rb") as made:
-                    digests = copy_hashed(made.fileno(), None, parallel=self._parallel)
-            else:
-                digests = copy_hashed(descriptor, staged, parallel=self._parallel)
-            if not self._is_unchanged(descriptor, wanted):
-                if staged:
-                    os.unlink(staged)
-                return ""
+            return self._large.hashing.step(most)
         except OSError as error:
-            raise translate(error, path) from error
-        finally:
-            os.close(descriptor)
-        return LargeFile(digests.sha1, digests.sha256, staged)
+            raise translate(error, self._large.path) from error
 
-    def pack_alone(self, staged: str, oid: bytes, check: bytes) -> FinishedPack:
-        """Turn a hashed copy in the staging folder into a pack of one entry.
-
-        For a large object whose loose file is damaged: that name is taken, and only `repair`
-        replaces what is there.
-        """
-        size = os.path.getsize(staged)
-        crc = 0
-        with open(staged, "rb") as content:
-            while piece := content.read(1 << 20):
-                crc = crc32(piece, crc)
-        pack = _OpenPack(os.path.join(self._staging, uuid4().hex))
-        pack.append(*_entry(oid, check, size, crc))
-        with open(staged, "rb") as content:
-            while piece := content.read(1 << 20):
-                pack.append(piece)
-        os.unlink(staged)
-        return pack.finish()
+    def end_large(self) -> LargeFile | str:
+        """Return what `large` does, when all was read."""
+        large, self._large = self._large, None
+        assert large
+        with large.open:
+            try:
+                digests = large.hashing.finish()
+                if not self._is_unchanged(large.descriptor, large.wanted):
+                    if large.staged:
+                        os.unlink(large.staged)
+                    return ""
+            except OSError as error:
+                raise translate(error, large.path) from error
+        return LargeFile(digests.sha1, digests.sha256, large.staged)
 
     def close(self) -> None:
-        """Drop the pack that is still open."""
+        """Drop the pack that is still open, and the large file that is still read."""
         if self._pack:
             self._pack.drop()
+        if self._large:
+            self._large.hashing.drop()
+            self._large.open.close()
 
     def _read(self, path: str, room: memoryview, size: int, wanted: bytes) -> str | None:
         """Read one small file or link into `room`; return why it failed, "" where it was changed."""
@@ -258,12 +302,25 @@ class Packer:
 
     def _open_pack(self) -> _OpenPack:
         if self._pack is None:
-            self._pack = _OpenPack(os.path.join(self._staging, uuid4().hex))
+            path = os.path.join(self._staging, uuid4().hex)
+            self._pack = _OpenPack(path, durable=self._durable)
         return self._pack
 
     def _finish(self) -> FinishedPack:
         pack, self._pack = self._open_pack(), None
         return pack.finish()
+
+
+@dataclass(frozen=True, slots=True)
+class _Large:
+    """A large file that is being read."""
+
+    path: str
+    staged: str | None
+    descriptor: int
+    wanted: bytes  # its signature
+    hashing: HashedCopy
+    open: ExitStack  # closes what is open
 
 
 class _Entries:
@@ -302,9 +359,10 @@ def _entry(oid: bytes, check: bytes, size: int, crc: int) -> tuple[bytes, _Entri
 class _OpenPack:
     """A pack that grows in a file of the staging folder."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, durable: bool = True) -> None:
         self.path = path
         self.size = 0
+        self._durable = durable
         self._digest = sha1(usedforsecurity=False)
         self._entries = _Entries()
         self._file = Path(path).open("xb", buffering=0)  # noqa: SIM115  # finish and drop close it
@@ -325,7 +383,8 @@ class _OpenPack:
         directory = directory_of(bytes(made.ids), made.sizes, made.crcs)
         self._write(directory_bytes(directory))
         try:
-            os.fsync(self._file.fileno())
+            if self._durable:
+                os.fsync(self._file.fileno())
         except OSError as error:
             raise translate(error, self.path) from error
         self._file.close()
@@ -343,6 +402,26 @@ class _OpenPack:
                 view = view[self._file.write(view) :]
         except OSError as error:
             raise translate(error, self.path) from error
+
+
+def pack_alone(staging: str, staged: str, oid: bytes, check: bytes) -> FinishedPack:
+    """Turn a hashed copy in the staging folder into a pack of one entry.
+
+    For a large object whose loose file is damaged: that name is taken, and only `repair`
+    replaces what is there.
+    """
+    size = os.path.getsize(staged)
+    crc = 0
+    with open(staged, "rb") as content:
+        while piece := content.read(1 << 20):
+            crc = crc32(piece, crc)
+    pack = _OpenPack(os.path.join(staging, uuid4().hex))
+    pack.append(*_entry(oid, check, size, crc))
+    with open(staged, "rb") as content:
+        while piece := content.read(1 << 20):
+            pack.append(piece)
+    os.unlink(staged)
+    return pack.finish()
 
 
 def with_another_name(pack: FinishedPack) -> FinishedPack:
@@ -375,7 +454,10 @@ def with_another_name(pack: FinishedPack) -> FinishedPack:
 
 _SALT_BYTES = 16
 
-_OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # not to wait for a FIFO's writer
+
+def _flags(follow_links: bool) -> int:
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # not to wait for a FIFO's writer
+    return flags if follow_links else flags | os.O_NOFOLLOW
 
 
 def _gone(error: OSError) -> str:
