@@ -20,6 +20,10 @@ from dsa.reports import Entry, ShowReport
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from dsa.remotes.cache import Cache
+    from dsa.verbs.opening import Reading
+    from dsa.verbs.sources import Sources
+
 #: As many files as a notebook shows of a revision.
 _SHOWN_FILES = 20
 _KEPT_FOLDERS = 16
@@ -87,8 +91,19 @@ class Revision:
     What cannot be read raises `DamageError`, and `NotFoundError` if it is there no more.
     """
 
-    def __init__(self, store: ObjectStore, dataset: str, revision: str) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        dataset: str,
+        revision: str,
+        *,
+        sources: Sources | None = None,
+        cache: Cache | None = None,
+    ) -> None:
+        """Name it; `sources` are where else its files may be read, `cache` is where they are kept."""
         self._store = store
+        self._sources = sources
+        self._cache = cache
         self.dataset = dataset
         self.revision = revision
         self._folders: dict[str, pa.Table] = {}
@@ -197,19 +212,31 @@ class Revision:
         finally:
             partial.unlink(missing_ok=True)
 
-    def open(self, path: str) -> BinaryIO:
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is to be said of reading it: which other stores stood in for its own."""
+        return tuple(self._sources.warnings) if self._sources else ()
+
+    def open(self, path: str, *, verify: bool = True) -> BinaryIO:
         """Open a file for reading, seekable; all of it was verified before this returns.
 
-        Raises: `NotFoundError`; `DamageError` if the store has it nowhere as it should be.
+        Of a remote a file of 64 MiB or more comes whole first, into the cache if there is one.
+        With `verify=False` it is read by ranges as it is asked for, and no byte of it is
+        checked; what is smaller is verified all the same. Raises: `NotFoundError`; `DamageError`
+        if it is nowhere as it should be.
         """
-        return self._store.objects.open(self._wanted(path))
+        from dsa.verbs.opening import open_object
+
+        return open_object(self._reading(), self._wanted(path), verify=verify)
 
     def cat(self, path: str, out: BinaryIO) -> None:
         """Write a file's bytes to `out`: below 64 MiB verified before the first, else on the way.
 
         Raises: `DamageError`, for a large file after wrong bytes were written.
         """
-        self._store.objects.copy(self._wanted(path), out.write)
+        from dsa.verbs.opening import copy_object
+
+        copy_object(self._reading(), self._wanted(path), out.write)
 
     def read(self, path: str) -> bytes:
         """Return a file's bytes, verified."""
@@ -254,7 +281,7 @@ class Revision:
         if not found:
             raise NotFoundError(
                 f"there is no {printable(path)} in {self}",
-                hint=f"`dsa ls {self}` lists what there is",
+                hint=f"`dsa ls {self._store.called(self)}` lists what there is",
             )
         return dict(found[0])
 
@@ -273,6 +300,11 @@ class Revision:
         if row["mode"] == FOLDER:
             raise NotFoundError(f"{printable(path)} is a folder in {self}")
         return Wanted(ObjectId(row["sha1"]), row["size"], row["sha256"], row["pack"], row["offset"])
+
+    def _reading(self) -> Reading:
+        from dsa.verbs.opening import Reading
+
+        return Reading(self._store, self._published, self._sources, self._cache)
 
     def _repr_html_(self) -> str:
         info = self._published.info

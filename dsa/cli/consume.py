@@ -49,6 +49,13 @@ def checkout(
             "--link", help="Hard-link large files from the store, read-only, instead of copying"
         ),
     ] = False,
+    cache: Annotated[
+        bool | None,
+        Option(
+            "--cache/--no-cache",
+            help="Keep what a remote gives in the cache, and take from it (default: if there is one)",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, Option("--dry-run", "-n", help="Show the plan, write nothing")
     ] = False,
@@ -67,6 +74,7 @@ def checkout(
             clean=clean,
             link=link,
             dry_run=dry_run,
+            cache=cache,
             progress=progress,
         )
     run.show(report)
@@ -105,9 +113,13 @@ def cat(
     ends with exit 5 if it was not what it should be. --json changes nothing here.
     """
     run.json = False
-    found = run.store()[revision]
+    found = run.store().revision(revision)
     sys.stdout.flush()
-    found.cat(path, sys.stdout.buffer)
+    try:
+        found.cat(path, sys.stdout.buffer)
+    finally:
+        for warning in found.warnings:
+            run.say(warning)
 
 
 def register(app: typer.Typer) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,24 +14,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dsa.cas import listing
-from dsa.cas.ids import ObjectId
 from dsa.cas.listing import Listing
-from dsa.cas.names import GIT_FOLDER_REGEX, parse_spec, printable
-from dsa.cas.objects import Wanted
-from dsa.cas.objectstore import ObjectStore
+from dsa.cas.names import GIT_FOLDER_REGEX, printable
 from dsa.cas.revisions import Published
 from dsa.cas.trees import EXECUTABLE, FOLDER
-from dsa.errors import ConflictError, DamageError, DsaError, NotFoundError
+from dsa.errors import AccessError, ConflictError, DamageError, DsaError, NotFoundError
 from dsa.progress import SILENT, Progress
+from dsa.remotes.cache import Cache
 from dsa.remotes.local import translate
 from dsa.reports import CheckoutReport
-from dsa.verbs import jobs
 from dsa.verbs.plan import Disk, Plan, plan, same_files, wanted_digests
 from dsa.verbs.reading import hash_rows
-from dsa.workers.crew import Crew, Script, crew_size
+from dsa.verbs.sources import Source, Sources
+from dsa.verbs.writing import Place, Writing
 from dsa.workers.folders import Folders
 from dsa.workers.signature import NO_SIGNATURE, SIGNATURE, changed_ns
-from dsa.workers.writer import Job, Writer, Written
+from dsa.workers.writer import Written
 from dsa.worktree import statcache
 from dsa.worktree.columns import scan_of, table_of
 from dsa.worktree.ignore import IGNORE_FILE, Ignore
@@ -42,6 +41,7 @@ from dsa.worktree.state import (
     base_tables,
     forget_bases,
     keep_base,
+    partials,
     statcache_path,
 )
 from dsa.worktree.workplace import fold, working_in
@@ -61,18 +61,27 @@ class Wish:
 
 
 def checkout(
-    store: ObjectStore, spec: str, folder: Path | None, wish: Wish, *, progress: Progress = SILENT
+    sources: Sources,
+    folder: Path | None,
+    wish: Wish,
+    *,
+    cache: Cache | None = None,
+    progress: Progress = SILENT,
 ) -> CheckoutReport:
     """Check out a revision; see `dsa.Store.checkout`."""
     began = time.monotonic()
-    published = store.revisions.get(*store.revisions.resolve(parse_spec(spec)))
-    sealed = store.indexes.listing(published)
+    source, published = sources.resolve()
+    source, sealed = _listing(sources, source, published)
     _refuse_hostile(sealed.table, str(published))
     try:
-        root = _root(store, published, folder)
+        root = _root(source, published, folder)
         selection = _selection(Pending.at(root) or Worktree.at(root), published, wish)
-        target = _selected(sealed.table, selection, published, must_match=bool(wish.only))
-        work = _Checkout(store, published, sealed, target, root, selection, wish, progress)
+        target = _selected(
+            sealed.table, selection, source.store.called(published), must_match=bool(wish.only)
+        )
+        work = _Checkout(
+            sources, source, published, sealed, target, root, selection, wish, cache, progress
+        )
         if wish.dry_run:
             work.decide()
         else:
@@ -82,11 +91,24 @@ def checkout(
                 work.apply(temporary)
     except OSError as error:
         raise translate(error, str(folder or published.dataset)) from error
-    logger.info("checkout of %s from %s into %s", published, store.url, root)
+    logger.info("checkout of %s from %s into %s", published, sources.url, root)
     return work.report(time.monotonic() - began)
 
 
-def _root(store: ObjectStore, published: Published, folder: Path | None) -> Path:
+def _listing(sources: Sources, source: Source, published: Published) -> tuple[Source, Listing]:
+    """Return a revision's listing, and the store that gave it: the first that can."""
+    try:
+        return source, source.store.indexes.listing(published)
+    except (AccessError, DamageError) as error:
+        for other in sources.further(published):
+            with suppress(AccessError, DamageError):
+                found = other.store.indexes.listing(published)
+                sources.stood_in(other, "its listing is taken", str(error))
+                return other, found
+        raise
+
+
+def _root(source: Source, published: Published, folder: Path | None) -> Path:
     """Return the folder to work in: the one named, the worktree around, or a new one."""
     if folder is None:
         around = Worktree.around(Path())
@@ -96,10 +118,10 @@ def _root(store: ObjectStore, published: Published, folder: Path | None) -> Path
     root = folder.expanduser().absolute()
     if root.exists() and not root.is_dir():
         raise ConflictError(f"{root} is a file, not a folder")
-    home = store.backend.local_path("")
+    home = source.backend.local_path("")
     if home is not None and root.resolve().is_relative_to(home.resolve()):
         raise ConflictError(
-            f"{root} lies in the store {store.url}", hint="check out somewhere else"
+            f"{root} lies in the store {source.store.url}", hint="check out somewhere else"
         )
     return root
 
@@ -113,9 +135,7 @@ def _selection(tree: Worktree | Pending | None, published: Published, wish: Wish
     return Selection()
 
 
-def _selected(
-    table: pa.Table, selection: Selection, published: Published, *, must_match: bool
-) -> pa.Table:
+def _selected(table: pa.Table, selection: Selection, name: str, *, must_match: bool) -> pa.Table:
     """Cut a listing to what is selected, the folders above it, and what their `.dsaignore` say."""
     if selection.everything:
         return table
@@ -125,8 +145,8 @@ def _selected(
     unmatched = selection.unmatched(names) if must_match else []
     if unmatched:
         raise NotFoundError(
-            f"nothing in {published} matches {', '.join(map(printable, unmatched))}",
-            hint=f"`dsa ls --recursive {published}` lists what there is",
+            f"nothing in {name} matches {', '.join(map(printable, unmatched))}",
+            hint=f"`dsa ls --recursive {name}` lists what there is",
         )
     chosen = leaves.filter(pa.array(selection.mask(names), pa.bool_()))
     above: set[str] = set()
@@ -171,13 +191,15 @@ def _refuse_folding(target: pa.Table, folded: Callable[[str], str] | None, root:
 
 @dataclass(slots=True)
 class _Checkout:
-    store: ObjectStore
+    sources: Sources
+    source: Source  # the first, that the listing came from
     published: Published
     sealed: Listing
     target: pa.Table  # the selected rows, folders included
     root: Path
     selection: Selection
     wish: Wish
+    cache: Cache | None
     progress: Progress
     plan: Plan = field(init=False)
     there: bytes = b""  # the signatures of all rows on disk, joined
@@ -234,7 +256,7 @@ class _Checkout:
     def apply(self, temporary: Path) -> None:
         """Carry the plan out; what is wrong is named at the end, what is good is written."""
         published = self.published
-        made = Worktree.of(self.root, self.store.url, published, self.selection)
+        made = Worktree.of(self.root, self.sources.url, published, self.selection)
         if (
             not self.plan.changes_anything
             and Worktree.at(self.root) == made
@@ -263,6 +285,7 @@ class _Checkout:
         finally:
             folders.close()
         self._complain()
+        shutil.rmtree(partials(self.root), ignore_errors=True)
         made.save()
         pending.end()
         forget_bases(self.root, but=published.id)
@@ -271,12 +294,13 @@ class _Checkout:
     def report(self, seconds: float) -> CheckoutReport:
         """Return what was done, or what would be."""
         writes = self.target["size"].take(self.plan.write)
-        warnings = []
+        warnings = list(self.sources.warnings)
         if not self.selection.everything and not self.wish.only:
             selectors = " ".join(f"--only {text}" for text in self.selection.selectors)
             warnings.append(f"only a part is checked out here ({selectors}); --only '**' takes all")
+        traffic = self.sources.traffic()
         return CheckoutReport(
-            store=self.store.url,
+            store=self.sources.url,
             dataset=self.published.dataset,
             revision=self.published.revision,
             manifest=str(self.published.id),
@@ -295,6 +319,9 @@ class _Checkout:
             warnings=tuple(warnings),
             dry_run=self.wish.dry_run,
             seconds=seconds,
+            requests=traffic.requests,
+            bytes_sent=traffic.bytes_sent,
+            bytes_received=traffic.bytes_received,
         )
 
     def _keep_base(self) -> None:
@@ -303,7 +330,8 @@ class _Checkout:
 
     def _check_space(self) -> None:
         wanted = pc.sum(self.target["size"].take(self.plan.write), min_count=0).as_py()
-        free = shutil.disk_usage(self.root).free
+        begun = (path.stat().st_size for path in partials(self.root).glob("*"))
+        free = shutil.disk_usage(self.root).free + sum(begun)
         if wanted and wanted > free and not self.wish.link:
             raise DsaError(
                 f"{self.root} has {free:,} bytes free, and {wanted:,} are to be written",
@@ -311,48 +339,20 @@ class _Checkout:
             )
 
     def _write(self, temporary: Path) -> None:
-        sizes = self.target["size"].take(self.plan.write)
-        files, size = len(sizes), pc.sum(sizes, min_count=0).as_py()
-        self.progress.start("writing", files=files, size_bytes=size)
-        # Workers in processes of their own read the store's files themselves.
-        count = crew_size(files, size) if self.store.backend.local_path("") else 1
-        wanted = jobs.cut(self.target, self.plan.write, self._expected)
-        arguments = (self.store.backend, str(self.root), str(temporary), self.wish.link, count == 1)
-        with Crew(count, Writer, *arguments) as crew:
-            crew.run(lambda: self._script(wanted))
-
-    def _script(self, wanted: Iterator[Job]) -> Script:
-        for job in wanted:
-            done: Written = yield ("write", (job,))
-            self._take(job, done)
-            for at in done.lost:
-                yield from self._rescue(job, at)
-            self.progress.advance(files=len(job.rows), size_bytes=sum(job.sizes))
-
-    def _take(self, job: Job, done: Written) -> None:
-        """Note what a worker did."""
-        for row, made in zip(job.rows, done.signatures, strict=True):
-            self._note(row, made)
-        self.refused += (f"{_path(job, at)}: {reason}" for at, reason in done.refused.items())
-        self.lost += (f"{_path(job, at)}: {reason}" for at, reason in done.hostile.items())
-        self.done.copied += done.copied
-        self.done.linked += done.linked
-        self.done.cloned += done.cloned
-
-    def _rescue(self, job: Job, at: int) -> Script:
-        """Look for an object's right bytes wherever else they may lie."""
-        oid = ObjectId(self.target["sha1"][job.rows[at]].as_py())
-        is_there = False
-        for span in self.store.objects.spans(Wanted(oid, job.sizes[at], job.sha256(at))):
-            is_there = True
-            if (span.key, span.start) != (job.key, job.offsets[at]):
-                again = jobs.elsewhere(job, at, span)
-                done: Written = yield ("write", (again,))
-                if not done.lost:
-                    self._take(again, done)
-                    return
-        what = "damaged" if is_there else "missing"
-        self.lost.append(f"{_path(job, at)}: the object {oid} is {what}")
+        writing = Writing(
+            self.sources,
+            self.source,
+            self.published,
+            self.target,
+            Place(self.root, temporary, partials(self.root)),
+            self._expected,
+            self.signatures,
+            self.wish.link,
+            self.cache,
+            self.progress,
+        )
+        writing.write(self.plan.write)
+        self.done, self.lost, self.refused = writing.done, writing.lost, writing.refused
 
     def _set_permissions(self, folders: Folders, temporary: Path) -> None:
         """Set the executable bit of files whose bytes are right."""
@@ -395,7 +395,7 @@ class _Checkout:
         if self.lost:
             raise DamageError(
                 f"of {self.published}, {_files(len(self.lost))} missing or damaged in "
-                f"{self.store.url}; all others are written",
+                f"{self.source.store.url}; all others are written",
                 hint="`dsa verify --data` records what is damaged; then a push of the same files sends it again",
                 problems=sorted(self.lost + self.refused),
             )
@@ -420,7 +420,3 @@ def _is_ignored(ignore: Ignore, path: str) -> bool:
         if depth < len(parts):
             ignore.enter(above, has_ignore_file=True)
     return False
-
-
-def _path(job: Job, at: int) -> str:
-    return f"{job.folders[at]}/{job.names[at]}" if job.folders[at] else job.names[at]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,30 +13,55 @@ from dsa.cas.ids import SHA256_BYTES, ObjectId
 from dsa.cas.objects import Span
 from dsa.workers.writer import SPAN_BYTES, Job
 
-_JOB_ROWS = 2_048
-_GAP_BYTES = 64 * 1024  # read over rather than read twice
-_ALONE_BYTES = 1024 * 1024  # from here on a packed file is streamed, like a loose one
 _CHUNK_ROWS = 16_384  # of which Python objects are made at once
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """How a store's bytes are best asked for; all in bytes, but for `rows`."""
+
+    span: int  # what is read at once
+    gap: int  # read over rather than read twice
+    alone: int  # from here on a packed object is streamed, like a loose one
+    rows: int  # at most, of one job
+
+
+#: Of a disk, where asking again costs nothing.
+NEAR = Cut(span=SPAN_BYTES, gap=64 * 1024, alone=1024 * 1024, rows=2_048)
+#: Of a server, where asking again costs as much as a mebibyte.
+FAR = Cut(span=SPAN_BYTES, gap=1024 * 1024, alone=SPAN_BYTES, rows=8_192)
 
 #: The signature of what a row's file replaces: empty for nothing, None where nothing can be there.
 Expected = Callable[[int], bytes | None]
 
 
-def cut(target: pa.Table, write: pa.Array, expected: Expected) -> Iterator[Job]:
-    """Yield jobs for the rows `write` of a listing: large files one by one, then spans of packs."""
+def cut(target: pa.Table, write: pa.Array, expected: Expected, how: Cut = NEAR) -> Iterator[Job]:
+    """Yield jobs for the rows `write` of a listing: large objects one by one, then spans of packs.
+
+    Where asking costs (FAR), equal large objects are one job, so that they are fetched once.
+    """
     rows = target.take(write).append_column("row", write.cast(pa.int64()))
-    is_alone = pc.or_(pc.is_null(rows["pack"]), pc.greater_equal(rows["size"], _ALONE_BYTES))
-    for chunk in _chunks(rows.filter(is_alone)):
-        for at in range(len(chunk.rows)):
-            yield chunk.job(at, at + 1, expected, is_large=True)
+    is_alone = pc.or_(pc.is_null(rows["pack"]), pc.greater_equal(rows["size"], how.alone))
+    alone = rows.filter(is_alone)
+    if how is FAR:
+        alone = alone.take(pc.sort_indices(alone, sort_keys=[("pack", "ascending"), *_SAME]))
+    for chunk in _chunks(alone, how):
+        start = 0
+        for at in range(1, len(chunk.rows) + 1):
+            if how is NEAR or at == len(chunk.rows) or not chunk.is_same(start, at):
+                yield chunk.job(start, at, expected, is_large=True)
+                start = at
     packed = rows.filter(pc.invert(is_alone))
     order = pc.sort_indices(packed, sort_keys=[("pack", "ascending"), ("offset", "ascending")])
-    for chunk in _chunks(packed.take(order)):
+    for chunk in _chunks(packed.take(order), how):
         start = 0
         for at in range(1, len(chunk.rows) + 1):
             if at == len(chunk.rows) or not chunk.lies_beside(start, at):
                 yield chunk.job(start, at, expected, is_large=False)
                 start = at
+
+
+_SAME = (("offset", "ascending"), ("sha1", "ascending"))
 
 
 def elsewhere(job: Job, at: int, span: Span) -> Job:
@@ -44,7 +70,7 @@ def elsewhere(job: Job, at: int, span: Span) -> Job:
         key=span.key,
         start=span.start,
         size=span.size,
-        is_large=span.size >= _ALONE_BYTES,
+        is_large=span.size >= NEAR.alone,
         rows=[job.rows[at]],
         folders=[job.folders[at]],
         names=[job.names[at]],
@@ -59,7 +85,8 @@ def elsewhere(job: Job, at: int, span: Span) -> Job:
 class _Chunk:
     """Some rows as lists that run side by side; digests stay joined."""
 
-    def __init__(self, table: pa.Table) -> None:
+    def __init__(self, table: pa.Table, how: Cut) -> None:
+        self._how = how
         folders = listing.one_chunk(table["folder"])
         names = folders.dictionary.to_pylist()
         self.rows: list[int] = table["row"].to_pylist()
@@ -81,9 +108,18 @@ class _Chunk:
         """Whether a row's bytes belong to the span of those from `start` up to it."""
         return (
             self.packs[at] == self.packs[start]
-            and self.offsets[at] + self.sizes[at] - self.offsets[start] <= SPAN_BYTES
-            and self.offsets[at] - self.offsets[at - 1] - self.sizes[at - 1] <= _GAP_BYTES
-            and at - start < _JOB_ROWS
+            and self.offsets[at] + self.sizes[at] - self.offsets[start] <= self._how.span
+            and self.offsets[at] - self.offsets[at - 1] - self.sizes[at - 1] <= self._how.gap
+            and at - start < self._how.rows
+        )
+
+    def is_same(self, start: int, at: int) -> bool:
+        """Whether two rows are one object, in one place."""
+        return (
+            self.packs[at] == self.packs[start]
+            and self.offsets[at] == self.offsets[start]
+            and self.sizes[at] == self.sizes[start]
+            and self.sha1[at] == self.sha1[start]
         )
 
     def job(self, start: int, stop: int, expected: Expected, *, is_large: bool) -> Job:
@@ -112,6 +148,6 @@ class _Chunk:
         )
 
 
-def _chunks(table: pa.Table) -> Iterator[_Chunk]:
+def _chunks(table: pa.Table, how: Cut) -> Iterator[_Chunk]:
     for start in range(0, len(table), _CHUNK_ROWS):
-        yield _Chunk(table.slice(start, _CHUNK_ROWS).combine_chunks())
+        yield _Chunk(table.slice(start, _CHUNK_ROWS).combine_chunks(), how)

@@ -1,4 +1,4 @@
-"""Writing a checkout's files. Runs in a worker.
+"""Writing a checkout's files. Runs in a worker, and reads nothing but files of this machine.
 
 Every byte is hashed before, or while, it is written to a temporary file; only right ones get
 their final name, by a rename. A file that is replaced is looked at once more just before.
@@ -10,13 +10,10 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
-from pathlib import Path
 from uuid import uuid4
 
-from dsa.cas.backend import Backend
 from dsa.cas.ids import SHA256_BYTES
 from dsa.cas.names import leaves_tree
-from dsa.cas.objects import Window
 from dsa.cas.trees import EXECUTABLE, FILE, LINK
 from dsa.errors import ConflictError, DamageError, DsaError
 from dsa.remotes.local import translate
@@ -28,18 +25,19 @@ from dsa.workers.stream import clone, copy_hashed
 SPAN_BYTES = 8 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Job:
-    """Files to write whose bytes lie together: a span of one pack, or one large file.
+    """Files to write whose bytes lie together: a span of one pack, or one large object.
 
     All lists run side by side. `expected` is the signature of what is replaced, empty where
-    nothing may be there, None where nothing can be there: the folder is new.
+    nothing may be there, None where nothing can be there: the folder is new. `path` and what is
+    below it are set when the bytes are on this machine.
     """
 
-    key: str
+    key: str  # the store's file
     start: int
     size: int  # of the span, in bytes
-    is_large: bool  # one file, streamed and never held in memory
+    is_large: bool  # one object, streamed and never held in memory
     rows: list[int]
     folders: list[str]
     names: list[str]
@@ -48,6 +46,10 @@ class Job:
     sizes: list[int]
     sha256s: bytes  # raw, joined
     expected: list[bytes | None]
+    path: str | None = None  # where these bytes lie on this machine; None: they could not be had
+    base: int = 0  # the byte of the store's file that `path` begins with
+    is_ready: bool = False  # `path` is ours, and was hashed: it becomes the file itself
+    counted: int = 0  # bytes that the progress was told of while they came
 
     def sha256(self, at: int) -> bytes:
         """Return the SHA-256 that one of the files must have."""
@@ -73,16 +75,13 @@ _MAX_TARGET_BYTES = 4095  # more than this no system takes
 class Writer:
     """Writes into the folder `root`, with temporary files in `staging` on the same file system."""
 
-    def __init__(
-        self, backend: Backend, root: str, staging: str, link: bool, parallel: bool
-    ) -> None:
-        self._backend = backend
+    def __init__(self, root: str, staging: str, link: bool, parallel: bool) -> None:
         self._folders = Folders(root)
         self._staging = staging
         self._link = link
         self._parallel = parallel
         self._buffer = bytearray()
-        self._key = ""
+        self._path = ""
         self._file = -1
         self._name = os.path.join(staging, uuid4().hex)
 
@@ -123,31 +122,30 @@ class Writer:
 
     def _span(self, job: Job) -> memoryview | None:
         """Read a job's span of a pack; None if the pack is not there."""
-        path = self._backend.local_path(job.key)
+        if job.path is None:
+            return None
         try:
-            if path is None:
-                return memoryview(self._backend.read(job.key, job.start, job.size))
-            if job.key != self._key:
-                self._open(job.key, path)
+            if job.path != self._path:
+                self._open(job.path)
             if len(self._buffer) < job.size:
                 self._buffer = bytearray(max(job.size, SPAN_BYTES))
             view = memoryview(self._buffer)[: job.size]
-            count = 0
+            count, start = 0, job.start - job.base
             while count < job.size:
-                more = os.preadv(self._file, [view[count:]], job.start + count)
+                more = os.preadv(self._file, [view[count:]], start + count)
                 if not more:
                     break
                 count += more
             return view[:count]
-        except (KeyError, OSError):
+        except OSError:
             return None
 
-    def _open(self, key: str, path: Path) -> None:
+    def _open(self, path: str) -> None:
         if self._file >= 0:
             os.close(self._file)
-            self._file, self._key = -1, ""
+            self._file, self._path = -1, ""
         self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        self._key = key
+        self._path = path
 
     def _content(self, job: Job, at: int, span: memoryview | None) -> memoryview | None:
         """Return a file's bytes if they are right."""
@@ -177,8 +175,7 @@ class Writer:
         return True
 
     def _stream(self, job: Job, at: int, done: Written) -> bool:
-        """Link, clone or copy a large file to the temporary name; False if its bytes are wrong."""
-        path = self._backend.local_path(job.key)
+        """Bring a large object to the temporary name by the cheapest way; False if its bytes are wrong."""
         mode, wanted = job.modes[at], (job.sizes[at], job.sha256(at))
         if mode == LINK:
             if job.sizes[at] > _MAX_TARGET_BYTES:
@@ -186,18 +183,24 @@ class Writer:
             content = self._content(job, at, self._span(job))
             done.copied += content is not None
             return content is not None and self._make(job.folders[at], mode, content)
-        if path is None:
-            return self._stream_from_afar(job, mode, wanted, done)
+        if job.path is None:
+            return False
+        if job.is_ready and at == len(job.names) - 1:
+            os.rename(job.path, self._name)
+            _set_executable(self._name, mode == EXECUTABLE)
+            done.copied += 1
+            return True
         try:
-            source = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            source = os.open(job.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
             return False
         try:
-            is_whole = job.start == 0 and os.fstat(source).st_size == job.size
-            if self._link and is_whole and mode == FILE and _may_link(path, self._staging):
+            start = job.start - job.base
+            is_whole = start == 0 and os.fstat(source).st_size == job.size
+            if self._link and is_whole and mode == FILE and _may_link(job.path, self._staging):
                 if self._hash(source, None, job, mode) != wanted:
                     return False
-                os.link(path, self._name)
+                os.link(job.path, self._name)
                 done.linked += 1
                 return True
             is_clone = is_whole and clone(source, self._name, _permissions(mode))
@@ -220,32 +223,13 @@ class Writer:
         digests = copy_hashed(
             source,
             target,
-            start=job.start,
+            start=job.start - job.base,
             size=job.size,
             parallel=self._parallel,
             durable=False,
             mode=_permissions(mode),
         )
         return digests.size, digests.sha256
-
-    def _stream_from_afar(
-        self, job: Job, mode: int, wanted: tuple[int, bytes], done: Written
-    ) -> bool:
-        """Copy a large file that is no file of this machine."""
-        digest, size = sha256(), 0
-        try:
-            source = Window(self._backend.open(job.key), job.start, job.size)
-        except KeyError:
-            return False
-        with source, os.fdopen(os.open(self._name, _CREATE, _permissions(mode)), "wb") as file:
-            for piece in source.pieces(file.write):
-                digest.update(piece)
-                size += len(piece)
-        if (size, digest.digest()) != wanted:
-            os.unlink(self._name)
-            return False
-        done.copied += 1
-        return True
 
     def _name_it(self, folder: str, name: str, expected: bytes | None) -> bytes:
         """Give the temporary file its final name, if there is still what was expected."""
@@ -271,7 +255,15 @@ def _permissions(mode: int) -> int:
     return 0o777 if mode == EXECUTABLE else 0o666
 
 
-def _may_link(path: Path, staging: str) -> bool:
+def _set_executable(path: str, is_executable: bool) -> None:
+    """Let those execute a new file who may read it, or nobody."""
+    there = os.stat(path).st_mode
+    wanted = there | (there & 0o444) >> 2 if is_executable else there & ~0o111
+    if wanted != there:
+        os.chmod(path, wanted & 0o7777)
+
+
+def _may_link(path: str, staging: str) -> bool:
     """Whether a hard link can be made, and would be read-only like the object."""
-    info = path.stat()
+    info = os.stat(path)
     return not info.st_mode & 0o222 and info.st_dev == os.stat(staging).st_dev
