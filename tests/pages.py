@@ -31,6 +31,7 @@ _VARIES = (
     (re.compile(r" \([\d,]+ cloned(?:, [\d,]+ copied)?\)$", re.MULTILINE), ""),
     (re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+Z| UTC)"), "<time>"),
     (re.compile(r"(?<=manifest  )[0-9a-f]{40}|(?<=\()[0-9a-f]{40}(?=\)$)", re.MULTILINE), "<id>"),
+    (re.compile(r"there it is [0-9a-f]{40}, here [0-9a-f]{40}$", re.MULTILINE), "<ids>"),
     (re.compile(r"(?:\d+ bytes|[\d.]+ [kM]B) read"), "<size> read"),
 )
 

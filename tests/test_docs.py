@@ -22,7 +22,7 @@ _CODE = re.compile(r"^```.*?^```$|`[^`\n]+`", re.DOTALL | re.MULTILINE)
 
 def named(page: Path) -> Iterator[tuple[str, str]]:
     """Yield (module, what in it) for all that a page names as `module.py` or `module.py:Name.name`."""
-    for found in re.finditer(r"`([a-z_/]+\.py)(?::([A-Za-z_.]+))?`", page.read_text()):
+    for found in re.finditer(r"`([a-z0-9_/]+\.py)(?::([A-Za-z_.]+))?`", page.read_text()):
         if (DOCS / found[1]).exists():  # the small reader lies beside the pages
             continue
         yield found[1], found[2] or ""
