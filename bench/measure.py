@@ -27,6 +27,7 @@ _EVERY_SECONDS = 0.01
 _START_SECONDS = 0.2  # so long a sample is taken every 2 ms, for programs that end soon
 _EVERY_SECONDS_AT_START = 0.002
 _GROWTH = 1.02
+_END_SECONDS = 30  # so long killed processes are waited for
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -50,8 +51,15 @@ class Measurement:
     disk_bytes: int | None  # of these, what a disk must take; 0 in memory
 
 
-def run(command: Command) -> Measurement:
-    """Run a command to its end. Raises: `BenchError` if it fails, with what it said."""
+class TooSlow(BenchError):
+    """A command that was ended because it took too long."""
+
+
+def run(command: Command, limit_seconds: float | None = None) -> Measurement:
+    """Run a command to its end; after `limit_seconds` it is killed with all that it started.
+
+    Raises: `BenchError` if it fails, with what it said; `TooSlow` if it was killed.
+    """
     with tempfile.TemporaryFile() as said:
         before = _io()
         began = time.perf_counter()
@@ -64,19 +72,21 @@ def run(command: Command) -> Measurement:
             stderr=said,
             start_new_session=True,
         )
-        sampler = _Sampler(process.pid)
+        sampler = _Sampler(process.pid, limit_seconds)
         sampler.start()
         try:
             _, status, usage = os.wait4(process.pid, 0)
         except BaseException:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            _kill(process.pid)
             process.wait()
             raise
         finally:
             ended = time.perf_counter()
             sampler.stop()
         process.returncode = os.waitstatus_to_exitcode(status)
+        if sampler.killed:
+            _wait_gone(sampler.killed)
+            raise TooSlow(f"ended after {limit_seconds:,.0f} s: {' '.join(command.argv)}"[:500])
         if process.returncode:
             said.seek(0)
             lines = said.read().decode(errors="replace").strip().splitlines()
@@ -96,12 +106,14 @@ def sync(folder: Path) -> float:
 
 
 class _Sampler(threading.Thread):
-    """Watches a process and all that it started, until told to stop."""
+    """Watches a process and all that it started, until told to stop or their time is over."""
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, limit_seconds: float | None) -> None:
         super().__init__(daemon=True)
         self.peak_bytes = 0
+        self.killed: list[int] = []  # the processes whose time was over
         self._pid = pid
+        self._limit = limit_seconds
         self._done = threading.Event()
         self._seen = 0.0  # the RSS at which the PSS was last asked for
 
@@ -114,12 +126,41 @@ class _Sampler(threading.Thread):
                 self._seen = resident
                 shares = sum(_proportional(said) for said in _distinct(pids, "smaps_rollup"))
                 self.peak_bytes = max(self.peak_bytes, shares)
-            young = time.monotonic() - began < _START_SECONDS
+            age = time.monotonic() - began
+            if self._limit is not None and age > self._limit:
+                self.killed = _kill(self._pid)
+                return
+            young = age < _START_SECONDS
             self._done.wait(_EVERY_SECONDS_AT_START if young else _EVERY_SECONDS)
 
     def stop(self) -> None:
         self._done.set()
         self.join()
+
+
+def _kill(pid: int) -> list[int]:
+    """End a process that is not waited for yet, and all that it started; return them."""
+    pids = _family(pid)
+    for one in pids:
+        with suppress(ProcessLookupError):
+            os.kill(one, signal.SIGKILL)
+    with suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)  # what was started meanwhile
+    return pids
+
+
+def _wait_gone(pids: list[int]) -> None:
+    """Wait until killed processes have ended: on a busy machine, or while they write, it takes time."""
+    end = time.monotonic() + _END_SECONDS
+    while any(map(_is_running, pids)) and time.monotonic() < end:
+        time.sleep(_EVERY_SECONDS)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        return _text(f"/proc/{pid}/stat").rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 def _family(pid: int) -> list[int]:

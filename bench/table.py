@@ -37,11 +37,16 @@ def markdown(machine: dict[str, str], versions: dict[str, str], results: Iterabl
         "",
     ]
     for found in results:
-        lines += [f"## {found.set.name}: {found.set}", ""]
+        lines += [f"## {found.set.name}: {found.about}", ""]
         lines += _table(found)
         lines.append("")
+        for program, why in found.once.items():
+            lines += [f"{program} was measured in the first round only: {why}.", ""]
         for (operation, program), why in found.failures.items():
-            lines += [f"**Failed: {operation}, {program}:** `{why}`", ""]
+            said = " ".join(why.split()).replace("`", "'")
+            lines += [f"**Failed: {operation}, {program}:** `{said}`", ""]
+        if found.gone:
+            lines += [f"After that not measured any more: {', '.join(found.gone)}.", ""]
     return "\n".join(lines)
 
 
@@ -55,9 +60,12 @@ def as_json(
         "sets": [
             {
                 "name": found.set.name,
+                "about": found.about,
                 "set": asdict(found.set),
                 "rows": list(_rows(found)),
                 "samples": [_flat(sample) for sample in found.samples],
+                "once": found.once,
+                "gone": found.gone,
                 "failures": [
                     {"operation": operation, "program": program, "error": why}
                     for (operation, program), why in found.failures.items()
