@@ -59,6 +59,10 @@ class MissingObjectError(DamageError):
     """An object that a revision names is nowhere in the store."""
 
 
+class TakenError(DamageError):
+    """The name that a file's content gives it is taken by a file of another size."""
+
+
 class AccessError(DsaError):
     """No permission, no connection, or no answer.
 
@@ -84,10 +88,20 @@ class AccessError(DsaError):
         self.is_refusal = is_refusal
 
 
+class NoRoomError(DsaError):
+    """A disk, or a quota on it, is full."""
+
+
 class Interrupted(DsaError):
     """The person pressed ctrl-C; what was sent so far is found again by the next run."""
 
     exit_code = 130
+
+
+class Terminated(Interrupted):
+    """The system, or a batch system, told the process to end; otherwise as ctrl-C."""
+
+    exit_code = 143
 
 
 #: What the shell sees, and what it means: the one table, printed in docs/cli.md.
@@ -100,4 +114,5 @@ EXIT_CODES: dict[int, str] = {
     5: "damage: bytes that are not what they should be",
     6: "no access or no connection",
     130: "interrupted",
+    143: "terminated, by SIGTERM",
 }

@@ -95,9 +95,18 @@ def open_remotes(
 
     Nothing is connected before it is opened, so that a remote that is down stops nobody else.
     """
+    same = None if but is None else _place_of(but, settings)
     for remote in settings.remotes.values():
-        if but is None or not remote.is_same_place(but):
+        if same is None or _place_of(remote, settings) != same:
             yield remote.name, lambda remote=remote: Store(remote, settings)._open()  # type: ignore[misc]  # bound now
+
+
+def _place_of(remote: Remote, settings: Settings) -> str | None:
+    """Return what tells a remote's store from others; None where it is configured wrongly."""
+    try:
+        return settings.connect(remote).place
+    except DsaError:
+        return None
 
 
 def mirror(
@@ -385,7 +394,14 @@ class Store:
         there = target if isinstance(target, Store) else Store.at(target, self._settings)
         wish = Wish(tuple(specs), everything, withdrawals, server_side, dry_run)
         with self._working():
-            return mirror(self._open(), there._backend, places.cache(), wish, progress=progress)
+            return mirror(
+                self._open(),
+                there._backend,
+                places.cache(),
+                wish,
+                name=there._remote.name,
+                progress=progress,
+            )
 
     def verify(
         self,
@@ -430,14 +446,15 @@ class Store:
         for remote in self._settings.remotes.values():
             try:
                 other = Store(remote, self._settings)
+                place = other._backend.place
             except DsaError as error:  # of one that is configured wrongly
                 sites[remote.name] = Site(remote.name, remote.url, partial(_raise, error))
                 continue
-            there = sites.get(other._backend.place)
+            there = sites.get(place)
             if there is None:
-                sites[other._backend.place] = Site(remote.name, other.url, other._open)
+                sites[place] = Site(remote.name, other.url, other._open)
             elif not there.name:
-                sites[other._backend.place] = replace(there, name=remote.name)
+                sites[place] = replace(there, name=remote.name)
         return whereis(sites.values() or [Site(self.name, self.url, self._open)], text, manifest)
 
     def _is_usual_and_absent(self) -> bool:

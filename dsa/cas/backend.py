@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
 
+from dsa.errors import TakenError
+
 
 @dataclass(frozen=True, slots=True)
 class FileInfo:
@@ -26,6 +28,19 @@ class Traffic:
     requests: int = 0
     bytes_sent: int = 0
     bytes_received: int = 0
+
+
+def is_kept(found: FileInfo | None, size: int, url: str) -> bool:
+    """Whether a file that is named by its content is there; `TakenError` where one of another size is.
+
+    Such a one is the piece that an interrupted copy, or a power cut, left under the final name.
+    """
+    if found is not None and found.size != size:
+        raise TakenError(
+            f"{found.key} in {url} has {found.size} bytes of {size}",
+            hint=f"move {found.key} out of the store, and run the command again",
+        )
+    return found is not None
 
 
 class Backend(Protocol):
@@ -107,16 +122,18 @@ class Backend(Protocol):
         """Give a finished file in a `staging` folder its name: all or nothing; its content is durable on return.
 
         The name itself is durable after the next `flush`. For files named by their content: one
-        that is there already is kept. The staged file is gone afterwards, also after an error;
-        `DsaError` if it was not there.
+        that is there already is kept, if it has this size; else `TakenError`, and the staged file
+        stays. In every other case that is gone afterwards, also after an error; `DsaError` if it
+        was not there.
         """
 
     def send(self, source: BinaryIO, key: str, size: int, is_right: Callable[[], bool]) -> bool:
         """Write a file named by its content from a stream of `size` bytes, read once, in order.
 
         The name is given only if `is_right()` says so when all was read, and only if as many
-        bytes came; else False, and nothing changed. One that is there already may be kept: then
-        nothing needs to be read. All or nothing; durable as after `publish`. Memory is bounded.
+        bytes came; else False, and nothing changed. One of this size that is there already may be
+        kept: then nothing needs to be read; `TakenError` for one of another size. All or nothing;
+        durable as after `publish`. Memory is bounded.
         """
 
     def flush(self, *, also: Iterable[str] = ()) -> None:

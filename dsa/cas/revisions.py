@@ -82,7 +82,7 @@ class Revisions:
     def taken(self, dataset: str) -> list[str]:
         """Return every name that a revision of a dataset ever had, withdrawn ones too."""
         names = self._backend.children(f"{layout.REFS}{dataset}/")
-        return sorted(name[1:] for name in names if name[0] == "@" and name[-1] != "/")
+        return sorted(name[1:] for name in names if name.startswith("@") and not name.endswith("/"))
 
     def _listed(self, prefix: str) -> Iterator[tuple[str, str, int]]:
         """Yield dataset, revision and size of every ref below a folder."""
@@ -99,7 +99,7 @@ class Revisions:
         if not self._is_near:
             listed = self._listed(folder)
             return [(revision, size) for found, revision, size in listed if found == dataset]
-        names = [name for name in self._backend.children(folder) if name[0] == "@"]
+        names = [name for name in self._backend.children(folder) if name.startswith("@")]
         return [
             (name[1:], -1)
             for name in names

@@ -7,8 +7,8 @@ and another store at the same place has not been looked at.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from typing import Literal, get_args
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, get_args
 
 from dsa.cas.objectstore import ObjectStore
 from dsa.config import remembered as state
@@ -44,15 +44,19 @@ def forget(store: ObjectStore, manifests: Iterable[str]) -> None:
 def _change(store: ObjectStore, changes: dict[str, dict[Kind, str]] | dict[str, None]) -> None:
     if not changes:
         return
-    before = state.recall(_KIND, _key(store)).get("manifests")
-    seen = before if isinstance(before, dict) else {}
-    for manifest, dates in changes.items():
-        if dates is None:
-            seen.pop(manifest, None)
-        else:
-            there = seen.get(manifest)
-            seen[manifest] = {**(there if isinstance(there, dict) else {}), **dates}
-    state.keep(_KIND, _key(store), {"manifests": seen})
+
+    def changed(facts: Mapping[str, Any]) -> Mapping[str, Any]:
+        before = facts.get("manifests")
+        seen = before if isinstance(before, dict) else {}
+        for manifest, dates in changes.items():
+            if dates is None:
+                seen.pop(manifest, None)
+            else:
+                there = seen.get(manifest)
+                seen[manifest] = {**(there if isinstance(there, dict) else {}), **dates}
+        return {"manifests": seen}
+
+    state.change(_KIND, _key(store), changed)
 
 
 def _key(store: ObjectStore) -> str:

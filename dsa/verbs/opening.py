@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from hashlib import sha1, sha256
 from pathlib import Path
@@ -18,6 +18,7 @@ from dsa.errors import AccessError, DamageError, MissingObjectError
 from dsa.remotes import ranges
 from dsa.remotes.cache import Cache
 from dsa.remotes.ranges import Partial, RangeFile
+from dsa.remotes.staging import telling_full_disk
 from dsa.verbs.sources import Source, Sources
 
 _READ_BYTES = 128 * 1024
@@ -115,10 +116,11 @@ def _from_cache(cache: Cache | None, span: Span, wanted: Wanted) -> BinaryIO | N
     """Open a span of a file in the cache if all of it is right; a wrong file is dropped."""
     if cache is None or cache.path(span.key) is None:
         return None
-    with cache.using(span.key), suppress(DamageError):
-        here = Objects(cache.files)
-        return here.open_at(span, wanted)
-    cache.drop(span.key)
+    with suppress(AccessError, KeyError):  # it is not ours to read, or gone meanwhile
+        with cache.using(span.key), suppress(DamageError):
+            here = Objects(cache.files)
+            return here.open_at(span, wanted)
+        cache.drop(span.key)
     return None
 
 
@@ -132,22 +134,31 @@ def _fetched(objects: Objects, span: Span, wanted: Wanted, cache: Cache | None) 
             if not is_object(data, wanted):
                 return None
             if is_file and cache is not None and cache.takes(span.size):
-                cache.write(span.key, data)
+                with cache.optional():
+                    cache.write(span.key, data)
             return io.BytesIO(data)
         if is_file and cache is not None and cache.takes(span.size):
-            path = cache.receive(backend, span.key, span.size, wanted.sha256)
-            return None if path is None else path.open("rb")
+            with cache.optional():
+                if cache.receive(backend, span.key, span.size, wanted.sha256) is None:
+                    return None
+            # What others write to as well is hashed once more, in the file that is given out.
+            if (file := _from_cache(cache, span, wanted)) is not None:
+                return file
         return _in_temporary_file(objects, span, wanted)
     return None
 
 
 def _in_temporary_file(objects: Objects, span: Span, wanted: Wanted) -> BinaryIO | None:
-    with tempfile.TemporaryDirectory(prefix="dsa-", ignore_cleanup_errors=True) as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="dsa-", ignore_cleanup_errors=True) as folder,
+        telling_full_disk(),
+    ):
         digest = wanted.sha256 or wanted.id.raw
         partial = Partial(Path(folder, "object"), span.size, digest)
-        if not ranges.fetch(objects.backend, span.key, span.start, partial):
-            return None
-        return partial.path.open("rb")  # it stays open when its name goes
+        with closing(partial):
+            if not ranges.fetch(objects.backend, span.key, span.start, partial):
+                return None
+            return partial.path.open("rb")  # it stays open when its name goes
 
 
 def _unverified(objects: Objects, span: Span) -> BinaryIO | None:
@@ -161,7 +172,8 @@ def _unverified(objects: Objects, span: Span) -> BinaryIO | None:
 def _pieces(objects: Objects, wanted: Wanted, cache: Cache | None, start: int) -> Iterator[bytes]:
     """Yield a large object's bytes from byte `start`, unverified, read ahead.
 
-    Raises: `MissingObjectError` before the first piece if it is nowhere.
+    Where a file goes meanwhile the next place goes on. Raises: `MissingObjectError` where no place
+    has the rest.
     """
     for span in objects.spans(wanted):
         kept = _from_cache(cache, span, wanted)
@@ -172,12 +184,11 @@ def _pieces(objects: Objects, wanted: Wanted, cache: Cache | None, start: int) -
                     yield piece
             return
         backend = objects.backend
-        pieces = ranges.stream(backend, span.key, span.start + start, span.size - start)
         try:
-            first = next(pieces, b"")
+            for piece in ranges.stream(backend, span.key, span.start + start, span.size - start):
+                start += len(piece)
+                yield piece
         except KeyError:
             continue
-        yield first
-        yield from pieces
         return
     raise objects.lost(wanted, found=False)

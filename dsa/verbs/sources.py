@@ -7,6 +7,7 @@ store that cannot be asked any more is still taken at its word.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,11 +17,11 @@ from uuid import uuid4
 
 from dsa.cas.backend import Backend, Traffic
 from dsa.cas.ids import ManifestId
-from dsa.cas.names import Spec, parse_spec, printable
+from dsa.cas.names import Spec, latest, parse_spec, printable
 from dsa.cas.objectstore import ObjectStore
 from dsa.cas.refs import MAX_REF_BYTES, Ref
 from dsa.cas.revisions import Published
-from dsa.errors import AccessError, ConflictError, DamageError, DsaError
+from dsa.errors import AccessError, ConflictError, DamageError, DsaError, NotFoundError
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +75,23 @@ class RememberedRefs:
         except (OSError, ValueError):
             return None
 
+    def names(self, place: str, dataset: str) -> list[str]:
+        """Return the revisions of a dataset that are remembered of a place, in no order."""
+        path = self._path(place, dataset, "")
+        if path is None:
+            return []
+        try:
+            return [name[1:] for name in os.listdir(path.parent) if name.startswith("@")]
+        except OSError:
+            return []
+
+    def forget(self, place: str, dataset: str, revision: str) -> None:
+        """Forget a name that means nothing any more at a place."""
+        path = self._path(place, dataset, revision)
+        if path is not None:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+
     def _path(self, place: str, dataset: str, revision: str) -> Path | None:
         if self._folder is None:
             return None
@@ -113,6 +131,7 @@ class Sources:
         self._place = backend.place
         self._near = near
         self._name = name or printable(backend.url)
+        self._older: list[str] = []  # what others have as the newest, and the first store has not
         self.warnings: list[str] = []
 
     @classmethod
@@ -134,7 +153,7 @@ class Sources:
         name: tuple[str, str] | None = None
         try:
             store = self._open_store()
-            name = dataset, revision = store.revisions.resolve(self._spec)
+            name = dataset, revision = self._meant_at(store)
             wanted = store.revisions.id_of(dataset, revision)
             published = store.revisions.by_id(dataset, revision, wanted)
             self._refs.note(self._place, published)
@@ -148,6 +167,11 @@ class Sources:
             wanted = self._refs.recall(self._place, self._spec.dataset, self._spec.revision)
         found = self._elsewhere(wanted, name)
         if not found:
+            if self._older:
+                failure.hint = (
+                    f"{self._name} had a newer one when it was last asked than the other remotes have; "
+                    f"an older one is read where it is named: {', '.join(self._older)}"
+                )
             raise failure
         self._first, published = found[0]
         is_damaged = isinstance(failure, DamageError)
@@ -197,6 +221,30 @@ class Sources:
             total.bytes_received - sum(one.bytes_received for one in began),
         )
 
+    def _meant_at(self, store: ObjectStore) -> tuple[str, str]:
+        """Return what the name means at the store that was asked; what it has no longer is forgotten."""
+        dataset, revision = self._spec.dataset, self._spec.revision
+        try:
+            meant = store.revisions.resolve(self._spec)
+        except NotFoundError:
+            gone = self._refs.names(self._place, dataset) if revision is None else [revision]
+            for name in gone:
+                self._refs.forget(self._place, dataset, name)
+            raise
+        if revision is None:
+            for name in self._newer_than(meant[1]):
+                ref = store.revisions.ref(
+                    dataset, name
+                )  # no listing is believed about what it lacks
+                if ref is None or ref.is_withdrawn:
+                    self._refs.forget(self._place, dataset, name)
+        return meant
+
+    def _newer_than(self, revision: str) -> list[str]:
+        """Return the revisions that the store that was asked is known to have had, and that are newer."""
+        names = self._refs.names(self._place, self._spec.dataset)
+        return [name for name in names if latest((name, revision)) != revision]
+
     def _elsewhere(
         self, wanted: ManifestId | None, exact: tuple[str, str] | None
     ) -> list[tuple[Source, Published]]:
@@ -206,6 +254,14 @@ class Sources:
                 published = store.revisions.get(*(exact or store.revisions.resolve(self._spec)))
             except DsaError as error:
                 logger.info("%s is passed by: %s", name, error)
+                continue
+            if (
+                exact is None
+                and self._spec.revision is None
+                and self._newer_than(published.revision)
+            ):
+                logger.info("%s is passed by: its newest is %s", name, published)
+                self._older.append(str(published))
                 continue
             known = wanted or self._refs.recall(self._place, published.dataset, published.revision)
             if known is not None and published.id != known:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable
 from copy import copy
@@ -22,6 +23,8 @@ from dsa.remotes.transfer import as_done
 from dsa.reports import Whereabouts, WhereisReport
 from dsa.verbs.presence import Presence
 from dsa.verbs.sending import missing_trees
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,9 +100,16 @@ def _resolve(one: _Asked, spec: Spec) -> _Asked:
         one.store = one.site.open()
         one.before = copy(one.store.backend.traffic)
         one.meant = one.store.revisions.resolve(spec)
-    except DsaError as error:
-        one.error = error
+    except Exception as error:  # noqa: BLE001  # whatever it is, the others are still asked
+        one.error = _known(error, one.site)
     return one
+
+
+def _known(error: Exception, site: Site) -> DsaError:
+    if isinstance(error, DsaError):
+        return error
+    logger.debug("asking %s failed", site.url, exc_info=error)
+    return DsaError(f"unexpected {type(error).__name__}: {error}")
 
 
 def _look(one: _Asked, dataset: str, revision: str) -> Whereabouts:
@@ -113,8 +123,8 @@ def _look(one: _Asked, dataset: str, revision: str) -> Whereabouts:
         return _held(one.store, place, one.store.revisions.by_id(dataset, revision, oid))
     except (NotFoundError, DamageError) as error:
         return replace(place, holds=False, detail=str(error))
-    except DsaError as error:
-        return replace(place, holds=None, detail=str(error))
+    except Exception as error:  # noqa: BLE001  # whatever it is, the others are told
+        return replace(place, holds=None, detail=str(_known(error, one.site)))
 
 
 def _held(store: ObjectStore, place: Whereabouts, published: Published) -> Whereabouts:

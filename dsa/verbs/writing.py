@@ -30,6 +30,7 @@ from dsa.workers.crew import Crew, Script, crew_size
 from dsa.workers.signature import NO_SIGNATURE, SIGNATURE
 from dsa.workers.writer import Job, Writer, Written
 
+_REFUSED = "not permitted"
 _KEEP_GOING = "what was written stays; when the store can be reached, the same command goes on"
 
 
@@ -78,7 +79,10 @@ class Writing:
         if not left:
             return
         down, wrong = hands.down, hands.wrong
-        lost = f"{count(len(left), 'file')} {'is' if len(left) == 1 else 'are'} missing or damaged"
+        lost = f"{count(len(left), 'file')} {'is' if len(left) == 1 else 'are'} "
+        lost += (
+            "missing or damaged" if hands.refused is None else "missing, damaged or not permitted"
+        )
         failure = str(down or f"{lost} in {self.first.store.url}")
         for source in self.sources.further(self.published):
             still = _Hands(self, source).write(pa.array(left, pa.int64()))
@@ -95,9 +99,19 @@ class Writing:
                 is_outage=down.is_outage,
                 is_refusal=down.is_refusal,
             ) from down
-        for row in left:
-            oid = ObjectId(self.target["sha1"][row].as_py())
-            self.lost.append(f"{self._path(row)}: the object {oid} is {wrong[row]}")
+        named = [
+            f"{self._path(row)}: the object {ObjectId(self.target['sha1'][row].as_py())} is {wrong[row]}"
+            for row in left
+        ]
+        if hands.refused is not None and all(wrong[row] == _REFUSED for row in left):
+            raise AccessError(
+                f"{self.first.store.url} does not permit to read {count(len(left), 'file')} of "
+                f"{self.published}; all others are written: {hands.refused}",
+                hint="who keeps the store can permit it; then the same command goes on",
+                problems=sorted(named),
+                is_refusal=True,
+            )
+        self.lost += named
 
     def _write_near(self, rows: pa.Array) -> pa.Array:
         """Write what a store of this machine has, whatever it has it for; return the other rows."""
@@ -287,9 +301,10 @@ class _Hands:
     def _try_anywhere(self) -> None:
         """Look for what is left wherever else an object may lie, one by one."""
         for row in self._left():
-            self.wrong[row] = "missing"
+            self.wrong[row] = _REFUSED if self._is_refused(row) else "missing"
             for span in self._spans(row):
-                self.wrong[row] = "damaged"
+                if self.wrong[row] != _REFUSED:
+                    self.wrong[row] = "damaged"
                 if (span.key, span.start) in self._tried[row]:
                     continue
                 only = pa.array([row], pa.int64())
@@ -308,7 +323,18 @@ class _Hands:
                     return
                 yield span
         except AccessError as error:
-            self.down = error
+            if not error.is_refusal:
+                self.down = error
+
+    @property
+    def refused(self) -> AccessError | None:
+        """Why single files were not given, if any were not: somebody does not permit it."""
+        refused = self._fetching.refused if self._fetching is not None else {}
+        return next(iter(refused.values()), None)
+
+    def _is_refused(self, row: int) -> bool:
+        refused = self._fetching.refused if self._fetching is not None else {}
+        return any(key in refused for key, _ in self._tried[row])
 
 
 def _place_of(oid: bytes, pack: bytes | None, offset: int | None) -> tuple[str, int] | None:

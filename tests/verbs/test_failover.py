@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -10,11 +12,12 @@ from far import Down, Far, Flipping, fetch, sources
 from treetools import Tree, look, make
 
 import dsa
+from dsa.cas import layout
 from dsa.cas.ids import ObjectId
 from dsa.cas.objectstore import ObjectStore
 from dsa.cli.app import run
 from dsa.config.settings import Remote, Settings
-from dsa.errors import AccessError, ConflictError, DamageError, NotFoundError
+from dsa.errors import AccessError, ConflictError, DamageError, MissingObjectError, NotFoundError
 from dsa.revision import Revision
 from dsa.verbs import opening
 from dsa.verbs.sources import RememberedRefs
@@ -98,6 +101,66 @@ def test_where_all_are_down_the_first_error_counts(site: Path, tmp_path: Path) -
         fetch(down(site), tmp_path / "w", down(site, "b"))
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        AccessError("no permission: refs/", is_refusal=True),
+        AccessError("the host key of lab is not known"),
+        AccessError("lab does not let ada in"),
+    ],
+    ids=str,
+)
+def test_a_store_that_refuses_is_no_store_that_is_down(
+    site: Path, tmp_path: Path, error: AccessError
+) -> None:
+    class Refusing(Far):
+        def hurt(self, key: str, start: int, data: bytes) -> bytes:
+            raise error
+
+    refs = RememberedRefs(tmp_path / "refs")
+    fetch(Far("a", site), tmp_path / "w", refs=refs)
+    with pytest.raises(AccessError) as caught:
+        fetch(Refusing("a", site), tmp_path / "w2", Far("b", site), spec="ds@1", refs=refs)
+    assert caught.value is error
+    assert not (tmp_path / "w2").exists()
+
+
+def test_once_the_manifest_is_known_a_refusal_is_as_good_as_an_outage(
+    site: Path, tmp_path: Path
+) -> None:
+    class Closed(Far):
+        def hurt(self, key: str, start: int, data: bytes) -> bytes:
+            if key.startswith(("objects/", "packs/", "index/")):
+                raise AccessError(f"no permission: {key}", is_refusal=True)
+            return data
+
+    report = fetch(Closed("a", site), tmp_path / "w", Far("b", site))
+    assert look(tmp_path / "w") == TREE
+    assert "memory://a could not be asked (no permission" in report.warnings[0]
+    assert "which has the same manifest" in report.warnings[0]
+
+
+def test_what_one_endpoint_means_by_a_name_is_not_remembered_of_another(
+    site: Path, other: Path, tmp_path: Path
+) -> None:
+    class Elsewhere(Far):
+        @property
+        def place(self) -> str:
+            return f"{self.url} of another server"
+
+    refs = RememberedRefs(tmp_path / "refs")
+    fetch(Elsewhere("a", other), tmp_path / "w", refs=refs)
+    report = fetch(down(site), tmp_path / "w2", Elsewhere("a", site), spec="ds@1", refs=refs)
+    assert "may not be what memory://a has" in report.warnings[0]
+    assert look(tmp_path / "w2") == TREE
+
+
+def test_one_damaged_file_is_one_file(tmp_path: Path) -> None:
+    store = published(tmp_path, {"only": LARGE[:300_000]})
+    report = fetch(Flipping("a", store, times=10**9), tmp_path / "w", Far("b", store))
+    assert report.warnings[0].startswith("1 file is missing or damaged in memory://a; 1 of it came")
+
+
 def test_what_is_not_in_a_store_that_answers_is_not_looked_for_elsewhere(
     site: Path, tmp_path: Path
 ) -> None:
@@ -119,6 +182,94 @@ def test_a_damaged_manifest_is_taken_from_another_remote(
     report = fetch(far, tmp_path / "w", Far("wrong", other), Far("b", site))
     assert look(tmp_path / "w") == TREE
     assert "memory://b" in report.warnings[0]
+
+
+@pytest.fixture
+def grown(site: Path, tmp_path: Path) -> Path:
+    """A store that has one revision more than `site`."""
+    grown = tmp_path / "grown"
+    shutil.copytree(site, grown)
+    dsa.open(grown).push("ds", "2", make(tmp_path / "t2", OTHER))
+    return grown
+
+
+def test_the_newest_that_was_seen_does_not_become_an_older_one(
+    site: Path, grown: Path, tmp_path: Path
+) -> None:
+    refs = RememberedRefs(tmp_path / "refs")
+    fetch(Far("a", grown), tmp_path / "w", refs=refs)
+    with pytest.raises(AccessError, match="memory://a does not answer") as caught:
+        fetch(down(grown), tmp_path / "w", Far("b", site), refs=refs)
+    assert "ds@1" in str(caught.value.hint)
+    assert look(tmp_path / "w") == look(tmp_path / "t2")
+    fetch(down(grown), tmp_path / "old", Far("b", site), spec="ds@1", refs=refs)
+    assert look(tmp_path / "old") == TREE
+    fetch(down(grown), tmp_path / "new", Far("b", site), Far("c", grown), refs=refs)
+    assert look(tmp_path / "new") == look(tmp_path / "t2")
+
+
+@pytest.mark.parametrize("spec", ["ds@2", "ds"])
+def test_what_was_withdrawn_is_no_longer_remembered(
+    site: Path, grown: Path, tmp_path: Path, spec: str
+) -> None:
+    refs = RememberedRefs(tmp_path / "refs")
+    far = Far("a", grown)
+    fetch(far, tmp_path / "w", refs=refs)
+    assert refs.names(far.place, "ds") == ["2"]
+    key = layout.ref_key("ds", "2")
+    far.write(key, b"withdrawn " + far.read(key))
+    with suppress(NotFoundError):
+        sources(far, spec, refs=refs).resolve()
+    assert "2" not in refs.names(far.place, "ds")
+    fetch(down(grown), tmp_path / "v", Far("b", site), refs=refs)
+    assert look(tmp_path / "v") == TREE
+
+
+class At(Far):
+    """A store whose URL does not say which server it is at."""
+
+    server = ""
+
+    @property
+    def place(self) -> str:
+        return f"{self.url} at {self.server}"
+
+
+def test_one_url_at_two_servers_is_two_stores(site: Path, other: Path, tmp_path: Path) -> None:
+    refs = RememberedRefs(tmp_path / "refs")
+    here, there = At("x", site), At("x", other)
+    here.server, there.server = "one", "another"
+    fetch(here, tmp_path / "1", refs=refs)
+    fetch(there, tmp_path / "2", refs=refs)
+    assert refs.recall(here.place, "ds", "1") != refs.recall(there.place, "ds", "1")
+
+    class Gone(At):
+        def hurt(self, key: str, start: int, data: bytes) -> bytes:
+            raise AccessError(f"{self.url} does not answer", is_outage=True)
+
+    gone = Gone("x", site)
+    gone.server = "one"
+    fetch(gone, tmp_path / "3", there, Far("b", site), spec="ds@1", refs=refs)
+    assert look(tmp_path / "3") == TREE
+
+
+def test_only_another_place_stands_in_whatever_remotes_are_called(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    url = "s3://bucket/store"
+    remotes = [
+        Remote("first", url, {"endpoint": "http://one"}),
+        Remote("again", url, {"endpoint": "http://one", "jobs": "3"}),
+        Remote("usual", url),
+        Remote("other", url, {"endpoint": "http://other"}),
+    ]
+    settings = Settings(remotes={remote.name: remote for remote in remotes})
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://one")
+    found = dsa.store.open_remotes(settings, but=remotes[0])
+    assert [name for name, _ in found] == ["other"]
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://usual")
+    found = dsa.store.open_remotes(settings, but=remotes[0])
+    assert [name for name, _ in found] == ["usual", "other"]
 
 
 # --- down or damaged in the middle ----------------------------------------------------------------
@@ -214,6 +365,24 @@ def test_a_large_file_streams_on_from_the_next_store(site: Path) -> None:
     assert cat(found, "large") == LARGE
     assert second.data_bytes() < len(LARGE)
     assert "memory://b" in found.warnings[0]
+
+
+class Losing(Far):
+    """A store whose large file goes while it is read."""
+
+    def read(self, key: str, start: int = 0, length: int | None = None) -> bytes:
+        if key.startswith("objects/") and start >= 16 * 2**20:
+            raise KeyError(key)
+        return super().read(key, start, length)
+
+
+@pytest.mark.usefixtures("small_limit")
+def test_a_large_file_that_goes_while_it_is_read_comes_on_from_the_next_store(site: Path) -> None:
+    second = Far("b", site)
+    assert cat(revision(Losing("a", site), second), "large") == LARGE
+    assert second.data_bytes() < 5 * 2**20
+    with pytest.raises(MissingObjectError):
+        cat(revision(Losing("a", site)), "large")
 
 
 @pytest.mark.usefixtures("small_limit")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,10 +27,10 @@ class Down(MemoryBackend):
     """A store that nobody answers for."""
 
     def read(self, key: str, start: int = 0, length: int | None = None) -> bytes:
-        raise AccessError(f"no connection to {self.url}/{key}")
+        raise AccessError(f"no connection to {self.url}/{key}", is_outage=True)
 
     def list(self, prefix: str) -> Iterator[FileInfo]:
-        raise AccessError(f"no connection to {self.url}/{prefix}")
+        raise AccessError(f"no connection to {self.url}/{prefix}", is_outage=True)
 
 
 @pytest.fixture
@@ -91,6 +92,17 @@ def test_a_store_that_is_down_is_named_and_stops_nobody(root: Path) -> None:
     report = asked("ds@1", down=Down(), up=copied(root))
     assert place(report, "down").holds is None
     assert "no connection" in place(report, "down").detail
+    assert place(report, "up").holds is True
+
+
+def test_an_error_that_nobody_foresaw_stops_nobody_either(root: Path) -> None:
+    class Odd(MemoryBackend):
+        def read(self, key: str, start: int = 0, length: int | None = None) -> bytes:
+            raise RuntimeError(f"odd at {key}")
+
+    report = asked("ds@1", odd=Odd(), up=copied(root))
+    assert place(report, "odd").holds is None
+    assert "unexpected RuntimeError: odd at " in place(report, "odd").detail
     assert place(report, "up").holds is True
 
 
@@ -161,10 +173,75 @@ def test_the_same_name_with_other_content_is_told(root: Path, folder: Path, tmp_
 
     (folder / "more").write_text("something else\n")
     dsa.open(tmp_path / "other", create=True).push("ds", "2", folder)
-    report = asked("ds@2", one=copied(root), other=copied(tmp_path / "other"))
+    first, second = copied(root), copied(tmp_path / "other")
+    report = asked("ds@2", one=first, other=second)
     assert len({place.manifest for place in report.places}) == 2
-    _, remarks = text.read(report)
+    assert [place.holds for place in report.places] == [True, False]  # the first says what is meant
+    assert place(report, "other").detail == "another revision of this name"
+    assert place(report, "other").evidence == {}
+    data, remarks = map(list, text.read(report))
+    assert "ds@2 is complete in 1 of 2 stores" in remarks
     assert any("different revisions" in line for line in remarks)
+    assert any(line.startswith("no ") and "another revision" in line for line in data)
+
+    turned = asked("ds@2", other=second, one=first)
+    assert (place(turned, "other").holds, place(turned, "one").holds) == (True, False)
+    typed = asked(f"ds@{place(turned, 'one').manifest}", other=second, one=first)
+    assert (place(typed, "other").holds, place(typed, "one").holds) == (False, True)
+
+
+def test_what_only_another_revision_is_held_of_is_nowhere(
+    root: Path, folder: Path, tmp_path: Path
+) -> None:
+    (folder / "more").write_text("something else\n")
+    dsa.open(tmp_path / "other", create=True).push("ds", "2", folder)
+    damaged = copied(root, "locations/")
+    report = asked("ds@2", one=damaged, other=copied(tmp_path / "other"))
+    assert not report.is_somewhere
+    assert "lacks" in place(report, "one").detail
+
+
+def test_a_copy_of_a_store_has_no_evidence_of_the_original(root: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(root, copy)
+    assert ObjectStore(LocalBackend(copy)).file.id == ObjectStore(LocalBackend(root)).file.id
+    (pack, *_) = sorted((copy / "packs").iterdir())
+    pack.chmod(0o600)
+    data = bytearray(pack.read_bytes())
+    data[75] ^= 1
+    pack.write_bytes(data)
+
+    def kinds(path: Path) -> list[str]:
+        return list(dsa.open(path).whereis("ds@1").places[0].evidence)
+
+    dsa.open(root).verify(data=True)
+    assert kinds(copy) == ["listed"]
+    assert not dsa.open(copy).verify(data=True, record=False).is_clean
+    assert kinds(root) == ["read", "listed"]
+
+
+def test_evidence_of_one_endpoint_is_none_of_another(root: Path) -> None:
+    class Elsewhere(MemoryBackend):
+        @property
+        def place(self) -> str:
+            return f"{self.url} of another server"
+
+    store = ObjectStore(copied(root))
+    other = Elsewhere()
+    other.files = store.backend.files  # type: ignore[attr-defined]  # of the one above
+    evidence.note(store, ["a-manifest"], "read")
+    assert evidence.of(ObjectStore(other), "a-manifest") == {}
+
+
+def test_one_file_that_is_missing_is_one_file(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "file").write_bytes(bytes(300_000))
+    dsa.open(tmp_path / "small", create=True).push("ds", "1", tmp_path / "one")
+    report = asked("ds@1", one=copied(tmp_path / "small", "locations/", "packs/"))
+    assert place(report, "one").detail in (
+        "it lacks, or has only damaged, 1 file",
+        "it lacks, or has only damaged, 1 file and 1 tree",
+    )
 
 
 def test_what_verify_read_is_evidence_with_its_date(root: Path) -> None:
@@ -193,13 +270,14 @@ def test_evidence_that_cannot_be_kept_does_no_harm(root: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"manifests": 3}', b"\xff\xff"])
-def test_evidence_that_cannot_be_read_counts_as_none(content: bytes) -> None:
-    evidence.note("a-store", ["a-manifest"], "read")
+def test_evidence_that_cannot_be_read_counts_as_none(root: Path, content: bytes) -> None:
+    store = ObjectStore(copied(root))
+    evidence.note(store, ["a-manifest"], "read")
     (file,) = (places.state() / "evidence").iterdir()
     file.write_bytes(content)
-    assert evidence.of("a-store", "a-manifest") == {}
-    evidence.note("a-store", ["a-manifest"], "listed")
-    assert list(evidence.of("a-store", "a-manifest")) == ["listed"]
+    assert evidence.of(store, "a-manifest") == {}
+    evidence.note(store, ["a-manifest"], "listed")
+    assert list(evidence.of(store, "a-manifest")) == ["listed"]
 
 
 # --- the command line -----------------------------------------------------------------------------
@@ -216,8 +294,6 @@ def run(*arguments: str | Path, code: int = 0) -> subprocess.CompletedProcess[st
 @pytest.fixture
 def configured(root: Path, tmp_path: Path, home: Path) -> Path:
     """Return a second store, with both configured as remotes."""
-    import shutil
-
     other = tmp_path / "other"
     shutil.copytree(root, other)
     (other / layout.ref_key("ds", "2")).unlink()
@@ -246,6 +322,43 @@ def test_the_command_lists_all_remotes(configured: Path, root: Path) -> None:
     run("whereis", "ds@@3", code=2)
 
 
+def test_a_store_given_by_its_path_is_called_as_its_remote_is(
+    configured: Path, monkeypatch: pytest.MonkeyPatch, root: Path
+) -> None:
+    for store in (str(root), f"{root}/"):
+        monkeypatch.setenv("DSA_STORE", store)
+        names = [line.split()[1] for line in run("whereis", "ds@2").stdout.splitlines()]
+        assert names == ["lab", "gone", "old"]
+
+
+def test_a_default_store_that_is_not_there_is_not_named(configured: Path, home: Path) -> None:
+    config = home / ".config" / "dsa" / "config.toml"
+    config.write_text(config.read_text().replace('default = "lab"\n', ""))
+    names = [line.split()[1] for line in run("whereis", "ds@2").stdout.splitlines()]
+    assert names == ["gone", "lab", "old"]
+    config.unlink()
+    assert "nothing is there" in run("whereis", "ds@2", code=3).stdout  # nobody else to ask
+
+
+def test_a_remote_that_is_configured_wrongly_stops_nobody(configured: Path, home: Path) -> None:
+    config = home / ".config" / "dsa" / "config.toml"
+    config.write_text(config.read_text() + '[remotes.wrong]\nurl = "s3://b/x"\nnone = "1"\n')
+    lines = run("whereis", "ds@2").stdout.splitlines()
+    assert [line.split()[:2] for line in lines if "wrong" in line] == [["unknown", "wrong"]]
+
+
+def test_a_remote_says_what_is_meant_by_a_name(
+    configured: Path, folder: Path, tmp_path: Path, home: Path
+) -> None:
+    (folder / "more").write_text("something else\n")
+    dsa.open(tmp_path / "third", create=True).push("ds", "2", folder)
+    config = home / ".config" / "dsa" / "config.toml"
+    config.write_text(config.read_text() + f'[remotes.third]\nurl = "{tmp_path / "third"}"\n')
+    for name, held in (("lab", {"lab"}), ("third", {"third"})):
+        report = json.loads(run("whereis", f"{name}:ds@2", "--json").stdout)
+        assert {one["remote"] for one in report["places"] if one["holds"]} == held
+
+
 def test_a_remote_says_what_its_newest_is(configured: Path) -> None:
     report = json.loads(run("whereis", "old:ds", "--json").stdout)
     assert report["revision"] == "1"
@@ -256,7 +369,7 @@ def test_verify_takes_a_remote_by_name_and_leaves_evidence(configured: Path) -> 
     assert "no damage" in done.stderr
     places = json.loads(run("whereis", "ds@1", "--json").stdout)["places"]
     kinds = {place["remote"]: list(place["evidence"]) for place in places}
-    assert kinds == {"lab": ["read", "listed"], "old": ["read", "listed"], "gone": []}
+    assert kinds == {"lab": ["listed"], "old": ["read", "listed"], "gone": []}
     run("verify", "--remote", "other", code=3)
     run("verify", "--remote", "old", "--store", "lab", code=2)
     run("verify", "--remote", "old", "lab:ds@1", code=2)
