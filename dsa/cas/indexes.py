@@ -14,15 +14,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dsa.cas import index, layout, listing
-from dsa.cas.ids import ObjectId, sha256_of
+from dsa.cas.backend import Backend
+from dsa.cas.ids import ManifestId, ObjectId, sha256_of
 from dsa.cas.index import IndexFile, IndexProblem
-from dsa.cas.kept import INDEX, Kept
+from dsa.cas.kept import INDEX, PROVEN, Kept
 from dsa.cas.listing import FolderSum, Listing
 from dsa.cas.objects import Objects, Wanted
 from dsa.cas.parquet import in_memory
 from dsa.cas.revisions import Published
 from dsa.cas.trees import FOLDER, TreeEntry
-from dsa.errors import DamageError, MissingObjectError, NotFoundError
+from dsa.errors import DamageError, MissingObjectError, NotFoundError, TakenError
 
 if TYPE_CHECKING:
     from dsa.cas.far import FarIndexes, Sparse
@@ -32,6 +33,21 @@ logger = logging.getLogger(__name__)
 
 #: A far index up to this size is fetched whole also for one folder: its row groups are not smaller.
 _WHOLE_BYTES = 2 * 1024 * 1024
+
+
+def publish(backend: Backend, staged: Path, manifest: ManifestId) -> None:
+    """Give an index its name, under a mark; one of another size that is there is written anew.
+
+    It may be a piece that an interrupted copy left. It may also be another writer's, with other
+    hints: readers prove whatever they read, so that either will do.
+    """
+    key = layout.index_key(manifest)
+    try:
+        backend.publish(staged, key)
+    except TakenError as error:
+        logger.info("%s: it is written anew", error)
+        backend.write(key, staged.read_bytes())
+        staged.unlink()
 
 
 class Indexes:
@@ -98,7 +114,7 @@ class Indexes:
         info = published.info
         opened = index.open_index(in_memory(data), len(data))
         verdict = self._verdict(data, published)
-        if verdict and os.path.exists(verdict) and opened.data == published.manifest.data:
+        if verdict and self._kept.path(verdict) and opened.data == published.manifest.data:
             root = FolderSum(opened.data.raw, info.sha256.raw, info.bytes, info.files, info.folders)
             return Listing(opened.read(), root)
         proven = index.prove(opened, published.manifest, info)
@@ -108,15 +124,13 @@ class Indexes:
     def _remember(self, data: bytes, published: Published) -> None:
         verdict = self._verdict(data, published)
         if verdict is not None:
-            with suppress(OSError):
-                verdict.parent.mkdir(parents=True, exist_ok=True)
-                verdict.touch()
+            self._kept.write(verdict, b"")
 
-    def _verdict(self, data: bytes, published: Published) -> Path | None:
+    def _verdict(self, data: bytes, published: Published) -> str | None:
         # The revision.json too: one tree may stand for two contents, its SHA-256 does not.
         digest = sha256(data)
         digest.update(published.revision_json)
-        return self._cache and self._cache / "proven" / digest.hexdigest()
+        return None if self._cache is None else f"{PROVEN}{digest.hexdigest()}"
 
     def _chain(self, opened: IndexFile, published: Published, path: str) -> pa.Table:
         if opened.data != published.manifest.data:

@@ -58,6 +58,33 @@ def renew(backend: Backend, *datasets: str) -> None:
         there = dict(wanted)
 
 
+def lacks(backend: Backend, dataset: str, revisions: Iterable[str]) -> bool:
+    """Whether the listing of a dataset lacks one of these revisions: whoever published it was killed then.
+
+    One request.
+    """
+    return not set(revisions) <= _known(_present(backend, revisions_key(dataset))).keys()
+
+
+def stale(
+    backend: Backend, refs: Mapping[str, Mapping[str, int]], datasets: Iterable[str]
+) -> set[str]:
+    """Return the keys of listings that cannot be right: of these datasets, and the one of all datasets.
+
+    `refs` are all refs of the store: dataset -> revision -> size in bytes. Nothing is read: a
+    listing that lacks a ref, or has one that was withdrawn since, has another size.
+    """
+    sizes = {info.key: info.size for info in backend.list(layout.LISTING)}
+    wanted = {DATASETS: len(_lines({"dataset": dataset} for dataset in refs))}
+    for dataset in datasets:
+        lines = (
+            {"revision": name, "ref": "-" * (size - 1) + "\n"}
+            for name, size in refs.get(dataset, {}).items()
+        )
+        wanted[revisions_key(dataset)] = len(_lines(lines))
+    return {key for key, size in wanted.items() if sizes.get(key) != size}
+
+
 def _present(backend: Backend, key: str) -> bytes | None:
     try:
         return backend.read(key, 0, MAX_BYTES + 1)

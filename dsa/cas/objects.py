@@ -157,6 +157,18 @@ class Objects:
         window.close()
         raise self.lost(wanted, found=True)
 
+    def digests_at(self, span: Span) -> tuple[bytes, bytes]:
+        """Return the raw SHA-1 and SHA-256 of the bytes in one place; `KeyError` if there is no such file."""
+        digests = sha1(usedforsecurity=False), sha256()
+        window = Window(self.backend.open(span.key), span.start, span.size)
+        try:
+            for piece in window.pieces():
+                for digest in digests:
+                    digest.update(piece)
+        finally:
+            window.close()
+        return digests[0].digest(), digests[1].digest()
+
     def spans(self, wanted: Wanted) -> Iterator[Span]:
         """Yield where an object may lie, the likeliest place first.
 

@@ -10,6 +10,7 @@ import errno
 import io
 import json
 import logging
+import math
 import re
 import socket
 import threading
@@ -21,15 +22,16 @@ from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, TypeVar
+from urllib.parse import urlsplit
 from uuid import uuid4
 
-from dsa.cas.backend import FileInfo, Traffic
+from dsa.cas.backend import FileInfo, Traffic, is_kept
 from dsa.errors import AccessError, DsaError
 from dsa.remotes.connections import Connections
 from dsa.remotes.local import translate
 from dsa.remotes.options import Options
-from dsa.remotes.retry import retried
-from dsa.remotes.staging import own_temporary_folder
+from dsa.remotes.retry import is_timeout, retried
+from dsa.remotes.staging import consumed, own_temporary_folder
 from dsa.remotes.streams import PIECE_BYTES, Ranges, Readable, Source, one_line, pieces
 
 Result = TypeVar("Result")
@@ -41,6 +43,9 @@ _TEMPORARY = re.compile(r"[0-9a-f]{32}")
 
 #: Unfinished files that are older than this, by the store's clock, are nobody's any more.
 _LEFT_SECONDS = 7 * 24 * 3600
+
+#: That a server says nothing is told again after so long.
+_SAID_FOR_SECONDS = 90.0
 
 
 class FsspecBackend:
@@ -62,6 +67,7 @@ class FsspecBackend:
         self._made: set[str] = set()  # folders that are known to exist
         self._unfinished: set[str] = set()  # temporary files without their name
         self._is_clean = False
+        self._silent_since = -math.inf
         self.check_options()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -96,7 +102,13 @@ class FsspecBackend:
         return f"{root.rstrip('/')}/{key}".rstrip("/")
 
     def _connected(self) -> tuple[Any, str]:
-        return self._connections.get(self.connect)
+        return self._connections.get(self._connect)
+
+    def _connect(self) -> tuple[Any, str]:
+        try:
+            return self.connect()
+        except (*_NO_FILE, KeyError) as error:  # a file of the store it is not
+            raise AccessError(f"no connection to {self.url}: {one_line(error)}") from error
 
     @staticmethod
     def hang_up(connection: tuple[Any, str]) -> None:
@@ -113,7 +125,31 @@ class FsspecBackend:
 
         `FileNotFoundError` comes out as `KeyError`.
         """
-        return self._translating(key, lambda: retried(partial(self._tried, call), self.passes))
+        return self._translating(key, lambda: self.again(partial(self._tried, call)))
+
+    def again(self, call: Callable[[], Result]) -> Result:
+        """Make one request, again where its error passes; others come out as they are."""
+        return retried(
+            call, self.passes, is_silence=self.is_silence, tell_silence=self._tell_silence
+        )
+
+    def is_silence(self, error: BaseException) -> bool:
+        """Whether nobody answered for as long as one waits."""
+        return is_timeout(error)
+
+    def _tell_silence(self) -> None:
+        """Warn, once for all the threads that wait for the same server."""
+        now = time.monotonic()
+        with self._counting:
+            is_new = now - self._silent_since > _SAID_FOR_SECONDS
+            self._silent_since = now
+        if is_new:
+            logger.warning("no answer from %s; trying again", self.server)
+
+    @property
+    def server(self) -> str:
+        """Whom to name where nobody answers: the host."""
+        return urlsplit(self._url).netloc.rpartition("@")[2] or self._url
 
     def _tried(self, call: Callable[[], Result]) -> Result:
         """Make one request, as it is; what went wrong in the middle of it leaves no connection."""
@@ -154,14 +190,16 @@ class FsspecBackend:
     def translated(self, error: Exception, key: str) -> Exception:
         """Return dsa's error for one of the file system's; `KeyError` where there is no such file."""
         where = f"{self.url}/{key}" if key else self.url
-        if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
+        if isinstance(error, _NO_FILE):
             return KeyError(key)
         if isinstance(error, PermissionError):
             return AccessError(f"no permission: {where}: {one_line(error)}", is_refusal=True)
         if isinstance(error, socket.gaierror | TimeoutError | ConnectionError | EOFError) or (
             isinstance(error, OSError) and error.errno in _PASSING
         ):
-            return AccessError(f"no connection to {self.url}: {one_line(error)}", is_outage=True)
+            is_mute = isinstance(error, TimeoutError) and not str(error)
+            why = "no answer" if is_mute else one_line(error)
+            return AccessError(f"no connection to {self.url}: {why}", is_outage=True)
         if isinstance(error, NotImplementedError):
             return AccessError(f"{where}: this kind of store cannot do that: {one_line(error)}")
         if isinstance(error, OSError) and error.errno is not None and error.strerror:
@@ -324,28 +362,30 @@ class FsspecBackend:
     def publish(self, staged: Path, key: str) -> None:
         """Send a finished file; content of this name that is there is kept."""
         try:
-            self.check_writable(key)
-            size = staged.stat().st_size
-            if self.info(key) is not None:
-                return
-
-            def send() -> int:  # a file can be read again, unlike a stream
-                with staged.open("rb") as source:
-                    return self.pour(source, name, size)
-
-            with self._temporary() as name:
-                if self.ask(key, send) != size:
-                    raise DsaError(f"{staged} was changed while it was sent to {self.url}/{key}")
-                self._rename(name, key, lambda: self._is_there(key, size))
+            with consumed(staged):
+                self._publish(staged, key)
         except OSError as error:
             raise translate(error, key) from error
-        finally:
-            staged.unlink(missing_ok=True)
+
+    def _publish(self, staged: Path, key: str) -> None:
+        self.check_writable(key)
+        size = staged.stat().st_size
+        if is_kept(self.info(key), size, self.url):
+            return
+
+        def send() -> int:  # a file can be read again, unlike a stream
+            with staged.open("rb") as source:
+                return self.pour(source, name, size)
+
+        with self._temporary() as name:
+            if self.ask(key, send) != size:
+                raise DsaError(f"{staged} was changed while it was sent to {self.url}/{key}")
+            self._rename(name, key, lambda: self._is_there(key, size))
 
     def send(self, source: BinaryIO, key: str, size: int, is_right: Callable[[], bool]) -> bool:
         """Write a stream to a temporary file, and rename that if it is right."""
         self.check_writable(key)
-        if self.info(key) is not None:
+        if is_kept(self.info(key), size, self.url):
             return True
         own = Source(source)
         with self._temporary() as name:
@@ -484,6 +524,8 @@ class FsspecBackend:
 
 
 _TIMES = ("LastModified", "mtime", "modified", "created", "modify", "date_time")
+
+_NO_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 #: What a server that is well answers where something is not as it was expected.
 _ANSWERS = (

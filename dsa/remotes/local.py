@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dsa.cas import layout
-from dsa.cas.backend import FileInfo, Traffic
-from dsa.errors import AccessError, ConflictError, DsaError
+from dsa.cas.backend import FileInfo, Traffic, is_kept
+from dsa.errors import AccessError, ConflictError, DsaError, NoRoomError
 from dsa.remotes import staging
 
 _TMP = "site/tmp"
@@ -171,18 +171,16 @@ class LocalBackend:
 
     def publish(self, staged: Path, key: str) -> None:
         """Sync a finished file and give it its name; content of this name that is there is kept."""
-        with _translated(key):
+        with _translated(key), staging.consumed(staged):
             target = self._place(key)
-            try:
-                if target.is_file():  # anything else of this name is no file of a store
-                    return
-                with staged.open("rb") as file:
-                    os.fsync(file.fileno())
-                staged.chmod(self._mode() & _READ_ONLY)
-                self._take_group(staged)
-                staged.rename(target)
-            finally:
-                staged.unlink(missing_ok=True)
+            there = self.info(key)  # None for what is no file: it is none of a store's
+            if there is not None and is_kept(there, staged.stat().st_size, self.url):
+                return
+            with staged.open("rb") as file:
+                os.fsync(file.fileno())
+            staged.chmod(self._mode() & _READ_ONLY)
+            self._take_group(staged)
+            staged.rename(target)
 
     def send(self, source: BinaryIO, key: str, size: int, is_right: Callable[[], bool]) -> bool:
         """Write a stream to a temporary file, and publish that if it is right."""
@@ -365,7 +363,7 @@ def translate(error: OSError, thing: str) -> DsaError:
     """Return dsa's error for one of the system's."""
     name = str(error.filename) if error.filename else thing
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DsaError(
+        return NoRoomError(
             f"no space left while writing {name}", hint="free some space and run the command again"
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):

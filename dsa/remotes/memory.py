@@ -12,8 +12,9 @@ from threading import Lock
 from typing import BinaryIO
 from uuid import uuid4
 
-from dsa.cas.backend import FileInfo, Traffic
+from dsa.cas.backend import FileInfo, Traffic, is_kept
 from dsa.remotes.local import translate
+from dsa.remotes.staging import consumed
 from dsa.remotes.streams import pieces
 
 
@@ -92,6 +93,10 @@ class MemoryBackend:
             self.files[key] = (bytes(data), time.time())
             return True
 
+    def _take(self, key: str, data: bytes) -> None:
+        if not self._claim(key, data):
+            is_kept(MemoryBackend.info(self, key), len(data), self.url)
+
     def write(self, key: str, data: bytes) -> None:
         """Write or replace a file."""
         with self._lock:
@@ -106,18 +111,17 @@ class MemoryBackend:
     def publish(self, staged: Path, key: str) -> None:
         """Take a finished file in; content of this name that is there is kept."""
         try:
-            self._claim(key, staged.read_bytes())
+            with consumed(staged):
+                self._take(key, staged.read_bytes())
         except OSError as error:
             raise translate(error, key) from error
-        finally:
-            staged.unlink(missing_ok=True)
 
     def send(self, source: BinaryIO, key: str, size: int, is_right: Callable[[], bool]) -> bool:
         """Take a stream in if it is right."""
         data = b"".join(pieces(source, size))
         if len(data) != size or not is_right():
             return False
-        self._claim(key, data)
+        self._take(key, data)
         return True
 
     def flush(self, *, also: Iterable[str] = ()) -> None:

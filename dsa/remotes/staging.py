@@ -5,6 +5,7 @@ A name says on which host, and in which start of it, it was made: elsewhere its 
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -13,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
-from dsa.errors import DsaError
+from dsa.errors import DsaError, NoRoomError, TakenError
 
 try:
     import fcntl
@@ -21,6 +22,7 @@ except ImportError:  # a system without these locks
     fcntl = None  # type: ignore[assignment]
 
 _TRIES = 100
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -39,7 +41,16 @@ def own_folder(above: Path) -> Iterator[Path]:
 
 @contextmanager
 def own_temporary_folder() -> Iterator[Path]:
-    """Make a folder, as `own_folder` does, among the temporary files of this machine."""
+    """Make a folder, as `own_folder` does, among the temporary files of this machine.
+
+    That its disk is full is told with how to move it.
+    """
+    with _own_temporary_folder() as folder, telling_full_disk():
+        yield folder
+
+
+@contextmanager
+def _own_temporary_folder() -> Iterator[Path]:
     import tempfile
 
     above = Path(tempfile.gettempdir(), f"dsa-{os.getuid() if hasattr(os, 'getuid') else ''}")
@@ -54,6 +65,37 @@ def own_temporary_folder() -> Iterator[Path]:
         return
     with own_folder(above) as path:
         yield path
+
+
+@contextmanager
+def telling_full_disk() -> Iterator[None]:
+    """Say of a full disk that it is that of temporary files: nothing else may be written here meanwhile."""
+    import tempfile
+
+    folder = Path(tempfile.gettempdir())
+    try:
+        yield
+    except (OSError, NoRoomError) as error:
+        if isinstance(error, OSError) and error.errno not in _FULL:
+            raise
+        raise NoRoomError(
+            f"no space left among the temporary files in {folder}",
+            hint="free some space there, or let the variable TMPDIR name another folder",
+        ) from error
+
+
+@contextmanager
+def consumed(staged: Path) -> Iterator[None]:
+    """Remove a staged file at the end, whatever happens; where its name is taken it is still needed."""
+    is_needed = False
+    try:
+        yield
+    except TakenError:
+        is_needed = True
+        raise
+    finally:
+        if not is_needed:
+            staged.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -60,7 +60,7 @@ class Marked:
         trace: TracebackType | None,
     ) -> None:
         self._is_broken_off = isinstance(error, KeyboardInterrupt)
-        self._stack.close()
+        self._stack.__exit__(kind, error, trace)  # the staging folder names its full disk
 
     def _end(self) -> None:
         """Say that it is over; where that cannot be said, nothing is lost, and no other error hidden."""

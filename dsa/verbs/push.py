@@ -23,7 +23,7 @@ from dsa.cas.objectstore import ObjectStore
 from dsa.cas.refs import Ref
 from dsa.cas.revisions import Published
 from dsa.cas.trees import FOLDER
-from dsa.errors import AccessError, CollisionError, ConflictError, DsaError
+from dsa.errors import CollisionError, ConflictError, DsaError
 from dsa.progress import SILENT, Progress
 from dsa.reports import PushReport
 from dsa.verbs.compare import changes
@@ -146,6 +146,7 @@ class _Push:
         self.survey.remember()
         if not dry_run:
             self._move_worktree(store, there, sealed)
+            self._renew_listings(store, only_if_lacking=True)
         return self._report(there.id, there.info, sealed, is_new=False, dry_run=dry_run)
 
     def _collision(self, store: ObjectStore, there: Published, mine: Listing) -> CollisionError:
@@ -233,11 +234,16 @@ class _Push:
         self._renew_listings(store)
         return self._report(published.id, info, sealed, is_new=True, store_created=store_created)
 
-    def _renew_listings(self, store: ObjectStore) -> None:
+    def _renew_listings(self, store: ObjectStore, *, only_if_lacking: bool = False) -> None:
         """Renew what readers use that cannot list; the revision is published without it, too."""
+        dataset, backend = self.order.dataset, store.backend
         try:
-            listings.renew(store.backend, self.order.dataset)
-        except AccessError as error:
+            if only_if_lacking:  # whoever published it may have been killed just before this
+                if not listings.lacks(backend, dataset, [self.order.revision]):
+                    return
+                store.file.check_writable(store.url)
+            listings.renew(backend, dataset)
+        except DsaError as error:
             self.warnings.append(f"listing/ in {store.url} is not up to date: {error}")
 
     def _check_names(self, store: ObjectStore) -> None:

@@ -198,10 +198,10 @@ class _Reader:
             if made.staged is not None:
                 os.unlink(made.staged)
             return b"\0"
-        if straight and not sink.presence.is_damaged(made.sha1):
+        if straight and not sink.needs_pack(made.sha1):
             self._send_straight(sink, batch, made)
             return b"\1"
-        sink.check_can_heal(made.sha1, size)
+        sink.check_fits(made.sha1, size)
         if made.staged is None:
             before = made
             made = yield from self._read_large(batch, True)

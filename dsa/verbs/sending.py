@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from hashlib import sha256
 from types import TracebackType
 from typing import Self
@@ -10,7 +11,7 @@ from typing import Self
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dsa.cas import layout, listing
+from dsa.cas import indexes, listing
 from dsa.cas.ids import ID_BYTES, BlobId, ObjectId, TreeId
 from dsa.cas.index import write_index
 from dsa.cas.listing import Listing, Run
@@ -116,7 +117,7 @@ class Sending:
         staged = self._marked.staging / "index"
         write_index(staged, sealed, manifest, revision_json)
         data = staged.read_bytes()
-        self._backend.publish(staged, layout.index_key(manifest.id))
+        indexes.publish(self._backend, staged, manifest.id)
         self._backend.flush()
         made = Published(info.dataset, info.revision, manifest.id, manifest, info, revision_json)
         self._store.indexes.trust(data, made)
@@ -202,16 +203,9 @@ class Sending:
         trees = Totals()  # the report counts files
         packer = Packer("", str(self._marked.staging), False, False, sink.is_near)
         try:
-            pending: list[tuple[bytes, bytes, bytes]] = []
-            size = 0
-            for _, body in listing.tree_bodies(sealed.table, missing_trees(sealed, presence)):
-                data = tree_header(len(body)) + body
-                pending.append((ObjectId.of(data).raw, sha256(data).digest(), data))
-                size += len(data)
-                if size >= _TREES_AT_ONCE_BYTES:
-                    sink.packs(packer.add(pending), trees)
-                    pending, size = [], 0
-            sink.packs(packer.add(pending) + packer.finish(), trees)
+            for pending in new_trees(sealed, presence):
+                sink.packs(packer.add(pending), trees)
+            sink.packs(packer.finish(), trees)
             sink.drain()
         finally:
             packer.close()
@@ -248,6 +242,21 @@ def describe(sealed: Listing, info: RevisionInfo) -> tuple[Manifest, bytes]:
         raise DsaError(str(error)) from error
     tree = TreeId(ObjectId(sealed.root.tree))
     return Manifest(tree, BlobId(ObjectId.of(revision_json))), revision_json
+
+
+def new_trees(sealed: Listing, presence: Presence) -> Iterator[list[tuple[bytes, bytes, bytes]]]:
+    """Yield the trees that the store lacks, as what a pack is made of (id, SHA-256, bytes), a few MiB at once."""
+    pending: list[tuple[bytes, bytes, bytes]] = []
+    size = 0
+    for _, body in listing.tree_bodies(sealed.table, missing_trees(sealed, presence)):
+        data = tree_header(len(body)) + body
+        pending.append((ObjectId.of(data).raw, sha256(data).digest(), data))
+        size += len(data)
+        if size >= _TREES_AT_ONCE_BYTES:
+            yield pending
+            pending, size = [], 0
+    if pending:
+        yield pending
 
 
 def missing_trees(sealed: Listing, presence: Presence) -> list[Run]:

@@ -20,7 +20,7 @@ from dsa.cas import layout, listing
 from dsa.cas.backend import Backend
 from dsa.cas.ids import ID_BYTES, ObjectId, sha1_of, sha256_of
 from dsa.cas.locations import LocationRows, write_part
-from dsa.errors import DamageError, DsaError
+from dsa.errors import DamageError, DsaError, TakenError
 from dsa.progress import SILENT, Progress
 from dsa.remotes.transfer import within
 from dsa.verbs.outlet import Outlet
@@ -82,6 +82,7 @@ class Sink:
         self._pending = LocationRows()
         self._packs = 0
         self._since = time.monotonic()
+        self._taken: set[bytes] = set()  # large objects whose name another file was found to have
 
     @property
     def is_near(self) -> bool:
@@ -141,7 +142,8 @@ class Sink:
     ) -> None:
         """Publish a large file from where it lies; it is hashed once more while it is sent.
 
-        `again` is called where it is no longer what was hashed: then nothing was written.
+        `again` is called where it is no longer what was hashed, or has to go into a pack: then
+        nothing was written.
         """
 
         def note(is_sent: bool) -> None:
@@ -168,9 +170,13 @@ class Sink:
         self.drain()
         self._write_locations()
 
-    def check_can_heal(self, oid: bytes, size: int) -> None:
-        """Refuse a large object that is damaged there, and too large to be sent in a pack."""
-        if self.presence.is_damaged(oid):
+    def needs_pack(self, oid: bytes) -> bool:
+        """Whether the name of a large object is known to be taken, so that it goes into a pack."""
+        return oid in self._taken or self.presence.is_damaged(oid)
+
+    def check_fits(self, oid: bytes, size: int) -> None:
+        """Refuse a large object that has to go into a pack, and is too large for one."""
+        if self.needs_pack(oid):
             _check_fits_pack(layout.object_key(ObjectId(oid)), self.backend, size)
 
     def _save(self, error: BaseException) -> None:
@@ -193,42 +199,54 @@ class Sink:
         key = layout.pack_key(ObjectId(made.id))
         # What is damaged there is kept, and never trusted again.
         is_spoilt = is_on_record or self._is_taken(key, lambda file: sha1_of(file) == made.id)
-        pack = with_another_name(made) if is_spoilt else made
+        if not is_spoilt:
+            try:
+                self.backend.publish(Path(made.staged), key)
+                return made
+            except TakenError as error:
+                logger.warning("%s: its content is sent under another name", error)
+        pack = with_another_name(made)
         self.backend.publish(Path(pack.staged), layout.pack_key(ObjectId(pack.id)))
         return pack
 
     def _publish_loose(self, made: LargeFile, staged: Path, size: int) -> FinishedPack | None:
         """Publish a large object; return the pack that it had to go into."""
         key = layout.object_key(ObjectId(made.sha1))
-        is_damaged = self.presence.is_damaged(made.sha1)
-        if not is_damaged and not self._is_taken(key, lambda file: sha256_of(file) == made.sha256):
-            self.backend.publish(staged, key)
-            return None
+        is_taken = self.needs_pack(made.sha1) or self._is_taken(
+            key, lambda file: sha256_of(file) == made.sha256
+        )
+        if not is_taken:
+            try:
+                self.backend.publish(staged, key)
+                return None
+            except TakenError as error:
+                logger.warning("%s: its content is sent in a pack", error)
         _check_fits_pack(key, self.backend, size)
         return self._publish_pack(
             pack_alone(str(self.staging), str(staged), made.sha1, made.sha256)
         )
 
     def _send(self, origin: Origin, made: LargeFile, size: int) -> bool:
-        """Send a file from where it lies; False where it is not what was hashed."""
+        """Send a file from where it lies; False where it is not what was hashed, or its name is taken."""
         descriptor = origin.open()
         if descriptor is None:
             return False
         # One digest is enough: equal SHA-256 means equal bytes, and so the SHA-1 of the key.
         reader = HashedReader(descriptor, origin.path, self._check_wanted)
+        key = layout.object_key(ObjectId(made.sha1))
         with BufferedReader(reader, _PIECE) as source:
-            return self.backend.send(
-                source,
-                layout.object_key(ObjectId(made.sha1)),
-                size,
-                lambda: reader.sha256() == made.sha256,
-            )
+            try:
+                return self.backend.send(source, key, size, lambda: reader.sha256() == made.sha256)
+            except TakenError as error:
+                logger.warning("%s: its content is sent in a pack", error)
+                self._taken.add(made.sha1)
+                return False
 
     def _is_taken(self, key: str, is_it: Callable[[BinaryIO], bool]) -> bool:
         """Whether other bytes have this name, which no location knows: an interrupted push's.
 
-        Where reading is dear that is not looked at: a backend gives a name only to what is whole,
-        and what spoils it afterwards is verify's to find, here as everywhere.
+        Where reading is dear only the size is looked at, by the backend: what spoils a file of the
+        right size is verify's to find, here as everywhere.
         """
         if not self.is_near:
             return False

@@ -127,6 +127,34 @@ def test_a_damaged_part_is_named_and_passed_by(how: str, caplog: pytest.LogCaptu
     assert key in caplog.text
 
 
+class Endless(MemoryBackend):
+    """A server that sends as much as it is asked for, whatever the file's size is said to be."""
+
+    def read(self, key: str, start: int = 0, length: int | None = None) -> bytes:
+        assert length is not None
+        return super().read(key, start, length).ljust(min(length, 10_000_000), b"x")
+
+
+def test_no_more_of_a_part_is_asked_for_than_shows_that_it_is_wrong(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    backend = Endless()
+    key = layout.locations_key(put_part(backend, table_of([row(b"x")])))
+    size = len(backend.files[key][0])
+    came = []
+    read = backend.read
+
+    def watched(key: str, start: int = 0, length: int | None = None) -> bytes:
+        came.append(len(data := read(key, start, length)))
+        return data
+
+    monkeypatch.setattr(backend, "read", watched)
+    assert Locations(backend).of(ObjectId.of(b"x")) == []
+    with pytest.raises(DamageError, match=key):
+        read_part(backend, key)
+    assert came == [size + 1, size + 1]
+
+
 def test_a_part_with_other_columns_or_empty_fields_is_damage() -> None:
     backend = MemoryBackend()
     nulls = table_of([row(b"x")]).set_column(1, "size", pa.array([None], pa.int64()))

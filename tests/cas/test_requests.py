@@ -21,7 +21,7 @@ from dsa.cas.backend import Backend, FileInfo
 from dsa.cas.far import TAIL_BYTES, Sparse
 from dsa.cas.ids import BlobId, ObjectId, TreeId
 from dsa.cas.index import IndexProblem
-from dsa.cas.kept import INDEX, PARTS, SMALL, Kept
+from dsa.cas.kept import INDEX, PARTS, PROVEN, SMALL, Kept
 from dsa.cas.locations import LocationRows
 from dsa.cas.manifest import Manifest
 from dsa.cas.objectstore import ObjectStore
@@ -305,7 +305,7 @@ def test_verbs_ask_a_far_store_a_few_times_however_many_files_there_are(
     assert all(not key.startswith((layout.INDEX, layout.OBJECTS)) for key in backend.read_keys)
     assert backend.asked().total() <= 40
     assert not pushed("2")
-    assert backend.asked() == {"read": 2, "list": 1}  # dsa.json, the ref; site/damaged/
+    assert backend.asked() == {"read": 3, "list": 1}  # dsa.json, the ref, listing/; site/damaged/
     assert checked_out(dry_run=True) == 301
     assert backend.asked() == {"read": 2, "list": 1}  # dsa.json, the names, the ref
     assert checked_out(dry_run=False) == 301
@@ -434,6 +434,18 @@ def test_what_was_not_used_for_longest_goes_when_there_is_too_much(tmp_path: Pat
     kept.write(f"{PARTS}too large", bytes(1001))
     assert kept.read(f"{PARTS}too large") is None
     assert kept.read(f"{PARTS}x") == bytes(300)
+
+
+def test_verdicts_of_indexes_that_nobody_asked_for_go_in_the_end(tmp_path: Path) -> None:
+    kept = Kept(tmp_path, limit=10 * 4096)
+    for number in range(50):
+        kept.write(f"{PROVEN}{number}", b"")
+        os.utime(tmp_path / PROVEN / str(number), (number, number))
+        if number:
+            assert kept.path(f"{PROVEN}0") is not None  # the one that is asked for
+    left = {path.name for path in (tmp_path / PROVEN).iterdir()}
+    assert len(left) <= 10
+    assert {"0", "49"} <= left
 
 
 def test_a_push_keeps_what_it_wrote_so_that_the_next_one_fetches_nothing(

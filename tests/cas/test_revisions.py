@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,17 @@ def revisions(backend: MemoryBackend | LocalBackend) -> Revisions:
 def withdraw(backend: MemoryBackend, published: Published) -> None:
     key = layout.ref_key(published.dataset, published.revision)
     backend.write(key, Ref(published.id, is_withdrawn=True).encode())
+
+
+def test_a_name_without_a_letter_that_a_server_lists_is_passed_by() -> None:
+    class Odd(MemoryBackend):
+        def children(self, prefix: str) -> Iterator[str]:
+            yield ""
+            yield from super().children(prefix)
+
+    backend = Odd()
+    put(backend, "a", "1")
+    assert revisions(backend).taken("a") == ["1"]
 
 
 def test_datasets_and_revisions_lie_side_by_side(backend: MemoryBackend) -> None:

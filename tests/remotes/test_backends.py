@@ -23,7 +23,7 @@ from servers.places import PLACES, READ_ONLY, Place
 
 from dsa.cas.backend import Backend
 from dsa.cas.far import tail
-from dsa.errors import AccessError, DsaError
+from dsa.errors import AccessError, DsaError, TakenError
 from dsa.remotes.connect import connect
 
 Filled = Callable[[Mapping[str, bytes]], Backend]
@@ -414,10 +414,28 @@ def test_publish_takes_a_file_in(backend: Backend) -> None:
 
 def test_publish_keeps_what_is_there_and_takes_the_staged_file_away(backend: Backend) -> None:
     backend.publish(staged(backend, b"first"), KEY)
-    path = staged(backend, b"second")
+    path = staged(backend, b"other")
     backend.publish(path, KEY)
     assert not path.exists()
     assert backend.read(KEY) == b"first"
+
+
+@pytest.mark.parametrize("there", [b"", b"conte", b"content and more"])
+def test_a_file_of_another_size_is_not_taken_for_what_its_name_says(
+    backend: Backend, there: bytes
+) -> None:
+    """It is what an interrupted copy leaves, or a power cut."""
+    backend.write(KEY, there)
+    path = staged(backend, b"content")
+    with pytest.raises(TakenError, match=f"{KEY} .* has {len(there)} bytes of 7"):
+        backend.publish(path, KEY)
+    assert path.read_bytes() == b"content"  # it may get another name
+    with pytest.raises(TakenError):
+        backend.send(io.BytesIO(b"content"), KEY, 7, lambda: True)
+    assert backend.read(KEY) == there
+    backend.publish(path, "packs/another.zip")
+    assert backend.read("packs/another.zip") == b"content"
+    assert not path.exists()
 
 
 def test_many_publishers_of_one_name_all_succeed(backend: Backend) -> None:

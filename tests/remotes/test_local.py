@@ -13,13 +13,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from filing import KEY, WRITERS, keys, staged, stagings
 
+import dsa
 from dsa.cas.backend import Backend
-from dsa.errors import AccessError, ConflictError, DsaError
+from dsa.errors import AccessError, ConflictError, DsaError, NoRoomError
 from dsa.remotes import staging
 from dsa.remotes.connect import connect
 from dsa.remotes.local import LocalBackend, _rename_to_new
@@ -561,13 +563,33 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
+@pytest.mark.parametrize("verb", ["push", "mirror"])
+def test_a_full_disk_of_temporary_files_is_told_with_how_to_move_them(
+    small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t/large").write_bytes(os.urandom(3_000_000))
+    near = dsa.open(tmp_path / "near", create=True)
+    near.push("ds", "1", tmp_path / "t")
+    url = f"memory://{tmp_path.name}{verb}"
+    far = dsa.open(url, create=True, options={"single_writer": "true"})
+    monkeypatch.setattr("tempfile.tempdir", str(small_disk))
+    call: Callable[[], object] = partial(near.mirror, far, ["ds@1"])
+    if verb == "push":
+        call = partial(far.push, "ds", "1", tmp_path / "t")
+    with pytest.raises(NoRoomError, match=f"temporary files in {small_disk}") as caught:
+        call()
+    assert "TMPDIR" in str(caught.value.hint)
+    assert not list(small_disk.glob("dsa-*/*"))
+
+
 def test_a_full_disk_is_a_designed_error_and_nothing_has_a_name(small_disk: Path) -> None:
     backend = LocalBackend(small_disk / "store")
     backend.create("small", b"x")
     for write in (backend.create, backend.write):
         with pytest.raises(DsaError, match="no space left") as caught:
             write("large", b"x" * 2_000_000)
-        assert type(caught.value) is DsaError
+        assert type(caught.value) is NoRoomError
         assert caught.value.exit_code == 1
         assert caught.value.hint
     assert backend.info("large") is None

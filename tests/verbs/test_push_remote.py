@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import random
 import signal
@@ -9,9 +10,11 @@ import subprocess
 import threading
 import time
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow.parquet as pq
 import pytest
+from collisions import ONE, OTHER
 from distant import WRITING, FarBackend, push_to
 from servers.ceph import WRITER, Ceph
 from servers.moto import Moto
@@ -20,13 +23,15 @@ from servers.sshd import Sshd
 from treetools import ODD, assert_same, make, refusal, run_python
 
 import dsa
-from dsa.cas import layout
+from dsa.cas import layout, listings
 from dsa.cas.ids import ObjectId
+from dsa.cas.objects import Wanted
 from dsa.cas.objectstore import ObjectStore
 from dsa.cas.site import record_damaged
+from dsa.cas.storefile import make_store
 from dsa.cli import text
 from dsa.cli.console import size
-from dsa.errors import AccessError
+from dsa.errors import AccessError, CollisionError, DamageError, DsaError
 from dsa.verbs import marked, outlet, reading, sink
 
 MIB = 1024 * 1024
@@ -634,3 +639,104 @@ def test_a_push_killed_at_any_moment_ends_right(
     assert moto_store.verify(data=True).is_clean
     moto_store.checkout("ds@1", tmp_path / "w")
     assert_same(folder, tmp_path / "w")
+
+
+# --- what others, the wire and a power cut left -----------------------------------------------------
+
+
+@pytest.mark.parametrize("length", [300_000, 3 * MIB], ids=["copied", "straight"])
+def test_a_piece_of_a_large_object_under_its_name_is_not_taken_for_it(
+    backend: FarBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    monkeypatch.setattr(sink, "LARGEST_COPY_BYTES", 2 * MIB)
+    folder = make(tmp_path / "t", {"large": noise(1, length)})
+    key = layout.object_key(ObjectId.of(noise(1, length)))
+    make_store(backend)
+    backend.write(key, noise(1, length)[:1000])
+    report = push_to(backend, folder, "ds@1")
+    assert (report.objects_new, report.bytes_new) == (1, length)
+    assert len(backend.files[key][0]) == 1000  # only a repair replaces
+    with ObjectStore(backend).objects.open(Wanted(ObjectId.of(noise(1, length)))) as file:
+        assert file.read() == noise(1, length)
+
+
+def test_a_piece_of_a_pack_under_its_name_is_not_taken_for_it(
+    backend: FarBackend, tmp_path: Path
+) -> None:
+    folder = make(tmp_path / "t", {"a": b"1", "sub/b": b"2"})
+    other = FarBackend()
+    push_to(other, folder, "ds@1")
+    packs = [key for key in other.files if key.startswith(layout.PACKS)]
+    make_store(backend)
+    for key in packs:
+        backend.write(key, other.files[key][0][:50])
+    assert push_to(backend, folder, "ds@1").objects_new == 2
+    for key in packs:
+        del backend.files[key]  # nothing relies on them
+    assert_published(backend, "ds@1", folder)
+
+
+class Hurting(FarBackend):
+    """A wire that hurts the next `times` files that are opened, each in another place."""
+
+    times = 0
+
+    def open(self, key: str) -> BinaryIO:
+        data = self.read(key)
+        if self.times:
+            self.times -= 1
+            at = 100 + self.times
+            data = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+        return io.BytesIO(data)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_what_is_hurt_on_the_way_lets_no_collision_in_and_is_not_on_record(
+    tmp_path: Path, times: int
+) -> None:
+    backend = Hurting()
+    push_to(backend, make(tmp_path / "a", {"f": ONE}), "ds@1")
+    backend.times = times
+    expected = CollisionError if times == 1 else DamageError
+    with pytest.raises(expected, match="SHA-1" if times == 1 else "came differently"):
+        push_to(backend, make(tmp_path / "b", {"f": OTHER}), "other@1")
+    assert not [key for key in backend.files if key.startswith(layout.DAMAGED)]
+    assert layout.ref_key("other", "1") not in backend.files
+
+
+def test_a_listing_that_a_killed_push_left_behind_is_renewed_by_the_next_one(
+    backend: FarBackend, tmp_path: Path
+) -> None:
+    folder = make(tmp_path / "t", {"a": b"1"})
+    push_to(backend, folder, "ds@1")
+    (folder / "a").write_bytes(b"two")
+
+    def before(method: str, key: str) -> None:
+        if method == "write" and key.startswith(layout.LISTING):
+            raise KeyboardInterrupt
+
+    backend.before = before
+    with pytest.raises(KeyboardInterrupt):
+        push_to(backend, folder, "ds@2")
+    backend.before = lambda method, key: None
+    assert not push_to(backend, folder, "ds@2", dry_run=True).is_new
+    assert b'"2"' not in backend.files[listings.revisions_key("ds")][0]
+    assert not push_to(backend, folder, "ds@2").is_new
+    assert b'"2"' in backend.files[listings.revisions_key("ds")][0]
+
+
+@pytest.mark.parametrize("error", [AccessError("no permission"), DsaError("no space left")])
+def test_a_push_is_published_also_where_its_listing_cannot_be_written(
+    backend: FarBackend, tmp_path: Path, error: DsaError
+) -> None:
+    folder = make(tmp_path / "t", {"a": b"1"})
+
+    def before(method: str, key: str) -> None:
+        if method == "write" and key.startswith(layout.LISTING):
+            raise error
+
+    backend.before = before
+    for is_new in (True, False):
+        report = push_to(backend, folder, "ds@1")
+        assert report.is_new is is_new
+        assert any(f"is not up to date: {error}" in warning for warning in report.warnings)
