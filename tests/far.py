@@ -88,12 +88,12 @@ class Down(Far):
 
     def hurt(self, key: str, start: int, data: bytes) -> bytes:
         if self.is_down:
-            raise AccessError(f"{self.url} does not answer")
+            raise AccessError(f"{self.url} does not answer", is_outage=True)
         if is_data(key, data):
             with self._counting:
                 self.left -= 1
                 if self.left < 0:
-                    raise AccessError(f"{self.url} does not answer")
+                    raise AccessError(f"{self.url} does not answer", is_outage=True)
         return data
 
 

@@ -20,7 +20,10 @@ PARTS = "parts/"  # of locations, by their ids
 INDEX = "index/"  # of revisions: fetched, or made anew
 SMALL = "small/"  # manifests and revision.json, by their ids
 
-_FOLDERS = (PARTS, INDEX, SMALL)
+PROVEN = "proven/"  # empty files: the indexes that were proven
+
+_FOLDERS = (PARTS, INDEX, SMALL, PROVEN)
+_EMPTY_BYTES = 4096  # that an empty file counts as: it takes room all the same
 _ROOM = 0.9  # of the limit is left when files are removed
 _LOOK_AFTER = 1 / 16  # of the limit is written between two looks at the whole
 
@@ -80,7 +83,7 @@ class Kept:
                 partial.unlink(missing_ok=True)
         except OSError:
             return
-        self._since_look += len(data)
+        self._since_look += len(data) or _EMPTY_BYTES
         if self._since_look >= self._limit * _LOOK_AFTER:
             self._since_look = 0
             self._make_room()
@@ -104,7 +107,8 @@ class Kept:
                 for entry in entries:
                     with suppress(OSError):
                         status = entry.stat(follow_symlinks=False)
-                        found.append((status.st_mtime, status.st_size, entry.path))
+                        size = status.st_size or _EMPTY_BYTES
+                        found.append((status.st_mtime, size, entry.path))
         total = sum(size for _, size, _ in found)
         if total <= self._limit:
             return

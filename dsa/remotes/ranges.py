@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from hashlib import sha1, sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,55 +52,86 @@ class Partial:
     """A file that grows from its beginning and is hashed on the way.
 
     What an earlier run left under its name is hashed and gone on with: its length is always that
-    of a valid beginning. Only `finish` says whether all of it is right.
+    of a valid beginning. Only `finish` says whether all of it is right. It stays one open file
+    until `close`: a lock that was taken on it is one on all that is written.
     """
 
-    def __init__(self, path: Path, size: int, digest: bytes) -> None:
-        """Name the file; `digest` is the raw SHA-1 or SHA-256 that the whole must have."""
+    def __init__(self, path: Path, size: int, digest: bytes, file: int | None = None) -> None:
+        """Name the file; `digest` is the raw SHA-1 or SHA-256 that the whole must have.
+
+        `file` is its descriptor where it is open already, to read and to write; it becomes this
+        object's own.
+        """
         self.path = path
         self.size = size
-        self._wanted = digest
-        self._digest: _Hash = (
-            sha256() if len(digest) == SHA256_BYTES else sha1(usedforsecurity=False)
-        )
-        self._file = -1
+        self.digest = digest
         self.length = 0
+        self._file = -1 if file is None else file
+        self._hash: _Hash | None = None  # None: not begun
 
     def begin(self) -> int:
         """Open the file, made if need be; return how many bytes of it are there already."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        self._file = os.open(self.path, flags, 0o666)
+        if self._hash is not None:
+            return self.length
+        if self._file < 0:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            self._file = os.open(self.path, flags, 0o666)
         if os.fstat(self._file).st_size > self.size:
             os.ftruncate(self._file, 0)
+        self._hash = self._new_hash()
         while piece := os.pread(self._file, _HASHED_BYTES, self.length):
-            self._digest.update(piece)
+            self._hash.update(piece)
             self.length += len(piece)
         return self.length
 
     def add(self, data: bytes) -> None:
         """Append what comes next."""
+        assert self._hash is not None
         view = memoryview(data)
         at = self.length
         while view:
             count = os.pwrite(self._file, view, at)
             view, at = view[count:], at + count
-        self._digest.update(data)
+        self._hash.update(data)
         self.length = at
 
     def finish(self) -> bool:
-        """Close the file; False, and it is gone, unless all of it came and is right."""
-        self.close()
-        if self.length == self.size and self._digest.digest() == self._wanted:
+        """Whether all of it came and is right; if not, it is emptied, and may be begun anew."""
+        assert self._hash is not None
+        if self.length == self.size and self._hash.digest() == self.digest:
             return True
-        self.path.unlink(missing_ok=True)
+        os.ftruncate(self._file, 0)
+        self._hash, self.length = self._new_hash(), 0
         return False
+
+    def moved(self, path: Path) -> Partial:
+        """Go on elsewhere with what is here, which is read and hashed once more; this file is gone."""
+        path.unlink(missing_ok=True)
+        other = Partial(path, self.size, self.digest)
+        other.begin()
+        while left := self.length - other.length:
+            piece = os.pread(self._file, min(left, _HASHED_BYTES), other.length)
+            if not piece:
+                break
+            other.add(piece)
+        self.discard()
+        return other
+
+    def discard(self) -> None:
+        """Remove the file, then close it: who holds its lock removes no other's."""
+        with suppress(OSError):
+            self.path.unlink()
+        self.close()
 
     def close(self) -> None:
         """Close the file and leave what is there for the next run."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+    def _new_hash(self) -> _Hash:
+        return sha256() if len(self.digest) == SHA256_BYTES else sha1(usedforsecurity=False)
 
 
 def fetch(
@@ -111,22 +143,21 @@ def fetch(
 ) -> bool:
     """Bring a range of a file into `partial` and say whether it is right; a wrong one is fetched once anew.
 
-    Raises: `KeyError` if there is no such file; what came until an error stays.
+    It stays open, but for a wrong one, which is gone. Raises: `KeyError` if there is no such file;
+    what came until an error stays.
     """
     for _ in range(2):
-        try:
-            have = partial.begin()
-            advance(have)
-            if have < partial.size:
-                for data in stream(backend, key, start + have, partial.size - have):
-                    partial.add(data)
-                    advance(len(data))
-            if partial.finish():
-                return True
-            advance(-partial.length)
-        finally:
-            partial.close()
-        partial = Partial(partial.path, partial.size, partial._wanted)
+        have = partial.begin()
+        advance(have)
+        if have < partial.size:
+            for data in stream(backend, key, start + have, partial.size - have):
+                partial.add(data)
+                advance(len(data))
+        came = partial.length
+        if partial.finish():
+            return True
+        advance(-came)
+    partial.discard()
     return False
 
 

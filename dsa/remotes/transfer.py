@@ -11,10 +11,9 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from queue import SimpleQueue
-from threading import Semaphore, Thread
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
+
+from dsa.cas.concurrent import Threads
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -152,58 +151,3 @@ class Window:
                 logger.info("also failed: %s", error)
         if failed is not None:
             raise failed
-
-
-class Threads:
-    """Threads that make calls; a context manager that waits for them, but not after a ctrl-C.
-
-    Unlike those of an Executor they never hold up the end of the process.
-    """
-
-    def __init__(self, count: int) -> None:
-        self._count = max(1, count)
-        self._calls: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
-        self._idle = Semaphore(0)
-        self._threads: list[Thread] = []
-
-    def submit(self, call: Callable[[], Result]) -> Future[Result]:
-        """Make a call in the next thread that is free."""
-        future: Future[Result] = Future()
-        self._calls.put((future, call))
-        if not self._idle.acquire(blocking=False) and len(self._threads) < self._count:
-            thread = Thread(
-                target=self._work, name=f"dsa-transfer-{len(self._threads)}", daemon=True
-            )
-            self._threads.append(thread)
-            thread.start()
-        return future
-
-    def close(self) -> None:
-        """Let every thread end when its call has; those under way are not waited for."""
-        for _ in self._threads:
-            self._calls.put(None)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-        if kind is None or not issubclass(kind, KeyboardInterrupt):
-            for thread in self._threads:
-                thread.join()
-
-    def _work(self) -> None:
-        while (job := self._calls.get()) is not None:
-            future, call = job
-            if future.set_running_or_notify_cancel():
-                try:
-                    future.set_result(call())
-                except BaseException as error:  # noqa: BLE001  # comes out in the caller's thread
-                    future.set_exception(error)
-            del job, future, call  # nothing is kept alive while a thread is idle
-            self._idle.release()

@@ -20,6 +20,7 @@ from dsa.config.verdicts import rfc3339
 from dsa.errors import DamageError, MissingObjectError, NotFoundError
 from dsa.progress import SILENT, Progress
 from dsa.remotes.cache import Cache, Pin
+from dsa.remotes.local import translate
 from dsa.remotes.ranges import PIECE_BYTES
 from dsa.remotes.transfer import in_order
 from dsa.reports import CacheChange, CachedFile, CacheReport
@@ -81,20 +82,23 @@ def pin(cache: Cache, sources: Sources, *, progress: Progress = SILENT) -> Cache
             return None
 
     lost = []
-    for key, data in in_order(small, fetch, backend.jobs):
-        if data is None or layout.id_of_key(key) != ObjectId.of(data):
-            lost.append(key)
-        else:
-            cache.write(key, data)
-            progress.advance(files=1, size_bytes=len(data))
-    for key in absent.keys() - set(small):
-        try:
-            advance = lambda size: progress.advance(size_bytes=size)  # noqa: E731
-            if cache.receive(backend, key, absent[key], advance=advance) is None:
+    try:
+        for key, data in in_order(small, fetch, backend.jobs):
+            if data is None or layout.id_of_key(key) != ObjectId.of(data):
                 lost.append(key)
-            progress.advance(files=1)
-        except KeyError:
-            lost.append(key)
+            else:
+                cache.write(key, data)
+                progress.advance(files=1, size_bytes=len(data))
+        for key in absent.keys() - set(small):
+            try:
+                advance = lambda size: progress.advance(size_bytes=size)  # noqa: E731
+                if cache.receive(backend, key, absent[key], advance=advance) is None:
+                    lost.append(key)
+                progress.advance(files=1)
+            except KeyError:
+                lost.append(key)
+    except OSError as error:
+        raise translate(error, str(cache.folder)) from error
     if lost:
         cache.unpin(made.manifest)
         raise DamageError(
@@ -119,7 +123,8 @@ def unpin(cache: Cache, dataset: str, revision: str | None) -> CacheChange:
         raise NotFoundError(f"{name} is not pinned", hint=_HINT)
     for one in pins:
         cache.unpin(one.manifest)
-    cache.make_room(0)
+    with cache.optional():
+        cache.make_room(0)
     return CacheChange(folder=str(cache.folder), unpinned=tuple(map(str, pins)))
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 import pytest
 from treetools import run_python
 
+from dsa.cas.concurrent import each
 from dsa.remotes.transfer import Window, as_done, in_order
 
 Way = Callable[[Iterable[int], Callable[[int], int], int], Iterator[tuple[int, int]]]
@@ -111,7 +112,7 @@ def test_what_is_under_way_at_an_error_is_told_when_the_window_is_closed() -> No
 
 
 HANGS = """
-import threading, time
+import os, signal, threading, time
 from dsa.remotes.transfer import Window, in_order
 way = {way!r}
 def call(item):
@@ -129,6 +130,18 @@ try:
             list(interrupted())
         finally:
             window.close(patiently=False)
+    elif way == "each":
+        from dsa.cas.concurrent import each
+        threading.Timer(1, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+        def first_says(item):
+            return call(item) if not item else time.sleep(600)
+        each([0, 1, 2], first_says, 3)
+    elif way == "consumer":
+        def given(item):
+            return item if not item else call(item)
+        for _ in in_order(range(2), given, 2):
+            time.sleep(0.5)
+            raise KeyboardInterrupt
     else:
         list(in_order(interrupted(), call, 4))
 except KeyboardInterrupt:
@@ -136,9 +149,28 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.parametrize("way", ["window", "in_order"])
+@pytest.mark.parametrize("way", ["window", "in_order", "consumer", "each"])
 def test_a_call_that_hangs_does_not_hold_up_the_end_of_the_process(way: str) -> None:
+    began = time.monotonic()
     program = run_python(HANGS.replace("{way!r}", repr(way)))
     out, err = program.communicate(timeout=60)
     assert program.returncode == 0, err
     assert out == "hangs\ninterrupted\n"
+    assert time.monotonic() - began < 30
+
+
+def test_an_error_among_many_small_calls_waits_for_those_that_were_begun() -> None:
+    done: list[int] = []
+
+    def call(item: int) -> int:
+        if item == 0:
+            raise ZeroDivisionError
+        time.sleep(0.2)
+        done.append(item)
+        return item
+
+    with pytest.raises(ZeroDivisionError):
+        each([0, 1, 2, 3, 4, 5], call, 3)
+    assert 2 <= len(done) <= 4
+    assert not [one for one in threading.enumerate() if one.name.startswith("dsa-transfer")]
+    assert each([3, 2, 1], lambda item: item * item, 2) == [9, 4, 1]

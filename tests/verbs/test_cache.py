@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import io
 import json
 import os
 import random
+import re
 import threading
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from treetools import Tree, look, make
 import dsa
 from dsa.cas.ids import ObjectId
 from dsa.cli.app import run
-from dsa.errors import AccessError, DamageError, NotFoundError
+from dsa.errors import AccessError, DamageError, DsaError, NotFoundError
 from dsa.remotes.cache import Cache
 from dsa.revision import Revision
 from dsa.verbs import caching, opening
@@ -221,6 +223,165 @@ def test_what_a_local_store_has_is_not_fetched(site: Path, tmp_path: Path) -> No
     assert fetch(far, tmp_path / "other", spec="ds@1", near=tmp_path / "nothing").written == 502
 
 
+# --- a cache that cannot be used ------------------------------------------------------------------
+
+
+def spoil(folder: Path, how: str) -> None:
+    """Make a cache's folder one that nothing can be written to, even by root."""
+    folder.mkdir()
+    if how == "all":
+        folder.rmdir()
+        folder.write_bytes(b"")
+    else:
+        (folder / how).write_bytes(b"")
+
+
+@pytest.mark.parametrize("how", ["all", "partial", "objects", "packs"])
+def test_a_cache_that_cannot_be_written_to_stops_no_checkout(
+    site: Path, tmp_path: Path, cache: Cache, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    spoil(cache.folder, how)
+    far = Far("a", site)
+    assert fetch(far, tmp_path / "w", spec="ds@1", cache=cache).written == len(TREE)
+    assert look(tmp_path / "w") == TREE
+    assert caplog.text.count("nothing more is written to the cache") == 1
+    assert far.data_bytes() < len(LARGE) + 300_000 + 2 * MIB + 20_000  # nothing came twice
+    assert not (tmp_path / "w/.dsa/partial").exists()
+
+
+def test_a_disk_of_the_cache_that_is_full_stops_no_checkout(
+    site: Path, tmp_path: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.pwrite
+
+    def full(file: int, data: bytes, at: int) -> int:
+        if str(cache.folder) in os.readlink(f"/proc/self/fd/{file}") and at + len(data) > 12 * MIB:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(file, data, at)
+
+    monkeypatch.setattr(os, "pwrite", full)
+    far = Far("a", site)
+    fetch(far, tmp_path / "w", spec="ds@1", cache=cache)
+    assert look(tmp_path / "w") == TREE
+    assert far.data_bytes() < len(LARGE) + 300_000 + 2 * MIB + 20_000
+    assert not list((cache.folder / "partial").glob("*"))
+
+
+def test_a_cache_that_cannot_be_written_to_stops_nobody_who_opens_a_file(
+    site: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "VERIFY_FIRST_BYTES", MIB)
+    spoil(cache.folder, "partial")
+    source, published = sources(Far("a", site), "ds@1").resolve()
+    rev = Revision(source.store, published.dataset, published.revision, cache=cache)
+    for path in ("large", "m"):
+        with rev.open(path) as file:
+            assert file.read() == TREE[path]
+
+
+def test_a_pin_says_that_the_cache_cannot_be_written_to(
+    site: Path, tmp_path: Path, cache: Cache
+) -> None:
+    spoil(cache.folder, "partial")
+    with pytest.raises(DsaError, match="cache"):
+        caching.pin(cache, sources(Far("a", site), "ds@1"))
+
+
+def test_of_a_pin_that_cannot_be_read_nothing_is_evicted_and_no_checkout_stops(
+    site: Path, tmp_path: Path
+) -> None:
+    cache = Cache(tmp_path / "cache", limit=2 * MIB)
+    old = put(cache, MIB, 1_000)
+    (cache.folder / "pins").mkdir()
+    (cache.folder / "pins/x.json").write_text("{")
+    fetch(Far("a", site), tmp_path / "w", spec="ds@1", cache=cache)
+    assert look(tmp_path / "w") == TREE
+    assert (cache.folder / old).exists()
+    assert sum(path.stat().st_size for path in cache.folder.rglob("*") if path.is_file()) <= 2 * MIB
+
+
+def test_what_another_user_broke_off_stops_no_checkout(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = Cache(tmp_path / "cache")
+    with pytest.raises(AccessError):
+        fetch(Down("a", site, 1), tmp_path / "w", spec="ds@1", cache=cache, only=("large",))
+    (partial,) = (cache.folder / "partial").glob("*")
+    begun, opened = partial.read_bytes(), os.open
+
+    def open_as_other(path: str | Path, *more: int, **options: int | None) -> int:
+        if Path(path) == partial:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, *more, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "open", open_as_other)
+    fetch(Far("a", site), tmp_path / "again", spec="ds@1", cache=Cache(cache.folder))
+    assert look(tmp_path / "again") == TREE
+    assert partial.read_bytes() == begun
+    assert [one.size for one in cache.kept() if one.size == len(LARGE)]
+
+
+def test_a_wrong_file_of_another_user_is_not_used_again(
+    site: Path, tmp_path: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch(Far("a", site), tmp_path / "w", spec="ds@1", cache=cache)
+    for one in cache.kept():
+        path = cache.folder / one.key
+        path.chmod(0o644)
+        path.write_bytes(bytes(one.size))
+
+    def forbidden(self: Cache, key: str) -> int:
+        raise AccessError(f"no permission: {key}")
+
+    monkeypatch.setattr(Cache, "drop", forbidden)
+    fetch(Far("a", site), tmp_path / "again", spec="ds@1", cache=cache)
+    assert look(tmp_path / "again") == TREE
+
+
+# --- unfinished files -----------------------------------------------------------------------------
+
+
+def test_two_that_fetch_one_file_over_a_bad_wire_never_write_into_one_file(tmp_path: Path) -> None:
+    """What came wrong is begun anew in the file whose lock is held."""
+    oid = ObjectId.of(b"right")
+    key = f"objects/{str(oid)[:2]}/{str(oid)[2:]}"
+    first, second = (Cache(tmp_path / "cache") for _ in range(2))
+    with first.receiving(key, 5) as one:
+        one.add(b"wrong")
+        assert not one.finish()
+        assert one.begin() == 0
+        with second.receiving(key, 5) as other:
+            assert other.path != one.path
+            other.add(b"right")
+            one.add(b"ri")
+            assert other.finish()
+            assert second.keep(other.path, key).read_bytes() == b"right"
+            one.add(b"ght")
+        assert one.finish()
+        assert first.keep(one.path, key).read_bytes() == b"right"
+    assert not list((tmp_path / "cache/partial").glob("*"))
+
+
+def test_what_is_received_is_hashed_once_more_before_it_is_given_out(
+    site: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "VERIFY_FIRST_BYTES", MIB)
+    receive = Cache.receive
+
+    def spoilt(self: Cache, *arguments: object) -> Path | None:
+        path = receive(self, *arguments)  # type: ignore[arg-type]
+        assert path is not None
+        path.chmod(0o644)
+        path.write_bytes(bytes(path.stat().st_size))
+        return path
+
+    monkeypatch.setattr(Cache, "receive", spoilt)
+    source, published = sources(Far("a", site), "ds@1").resolve()
+    rev = Revision(source.store, published.dataset, published.revision, cache=cache)
+    with rev.open("large") as file:
+        assert file.read() == LARGE
+
+
 # --- the limit ------------------------------------------------------------------------------------
 
 
@@ -239,6 +400,30 @@ def test_what_is_larger_than_the_limit_is_not_kept(site: Path, tmp_path: Path) -
     fetch(Far("a", site), tmp_path / "w", spec="ds@1", cache=cache)
     assert look(tmp_path / "w") == TREE
     assert 0 < sum(one.size for one in cache.kept()) <= 2 * MIB
+
+
+def test_several_processes_keep_to_one_limit(tmp_path: Path) -> None:
+    caches = [Cache(tmp_path / "cache", limit=10_000) for _ in range(8)]
+    for cache in caches:
+        put(cache, 10, random.randrange(10**9))
+    for used in range(9):
+        for number, cache in enumerate(caches):
+            put(cache, 1_000, 10 * used + number)
+    assert sum(one.size for one in caches[0].kept()) <= 10_000
+
+
+def test_unfinished_files_count_and_those_that_nobody_writes_to_go(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache", limit=1_000)
+    begun, going = ("objects/00/" + digit * 38 for digit in "01")
+    with cache.receiving(begun, 10**6) as partial:
+        partial.add(bytes(5_000))
+    assert partial.path.exists()
+    with cache.receiving(going, 10**6) as other:
+        other.add(bytes(600))
+        kept = [put(cache, 200, used) for used in (1_000, 2_000, 3_000)]
+        assert other.path.exists()  # somebody writes to it
+        assert not partial.path.exists()
+        assert [one.key for one in cache.kept()] == [kept[-1]]
 
 
 def test_what_another_process_uses_now_stays(tmp_path: Path) -> None:
@@ -361,6 +546,10 @@ def test_the_command_line_shows_pins_and_drops(
     captured = capsys.readouterr()
     assert "ds@1" in captured.out
     assert "packs/" in captured.out
+    assert all(
+        re.search(r" \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC ", line)
+        for line in captured.out.splitlines()
+    )
     assert str(home / ".cache/dsa/store") in captured.err
     assert run(["cache", "drop"]) == 2
     assert run(["cache", "drop", "--all"]) == 0

@@ -18,6 +18,7 @@ from treetools import Exec, Link, Tree, look, make
 import dsa
 from dsa.cas.backend import FileInfo
 from dsa.errors import AccessError, DamageError
+from dsa.workers.writer import Job
 
 MIB = 1024 * 1024
 PIECE = 8 * MIB
@@ -259,6 +260,70 @@ def test_an_executable_and_a_plain_file_keep_their_modes(tmp_path: Path) -> None
     assert look(tmp_path / "w") == tree
     assert (tmp_path / "w/x").stat().st_mode & 0o777 == 0o750
     assert (tmp_path / "w/y").stat().st_mode & 0o777 == 0o640
+
+
+class Refusing(Far):
+    """A server that does not permit some files."""
+
+    def __init__(self, name: str, folder: Path, count: int) -> None:
+        super().__init__(name, folder)
+        middle = [key for key, (data, _) in self.files.items() if len(data) == 300_000]
+        self.refused = set(sorted(middle)[:count])
+
+    def hurt(self, key: str, start: int, data: bytes) -> bytes:
+        if key in self.refused:
+            self.note(key)
+            raise AccessError(f"no permission: {key} (HTTP 403)", is_refusal=True)
+        return data
+
+
+def test_one_file_that_is_not_permitted_stops_no_other(mixed: Path, tmp_path: Path) -> None:
+    far = Refusing("a", mixed, 1)
+    for _ in range(2):
+        with pytest.raises(AccessError, match="1 file of ds@1") as caught:
+            fetch(far, tmp_path / "w")
+        assert caught.value.is_refusal
+        assert "HTTP 403" in str(caught.value)
+        (problem,) = caught.value.problems
+        assert "not permitted" in problem
+        there = look(tmp_path / "w")
+        assert {path for path in MIXED if path not in there} == {problem.partition(":")[0]}
+    before = far.data_bytes()
+    report = fetch(far, tmp_path / "w", Far("b", mixed))
+    assert look(tmp_path / "w") == MIXED
+    assert far.data_bytes() - before < 10_000
+    assert "not permitted" in report.warnings[0]
+
+
+def test_a_store_that_permits_nothing_any_more_is_not_asked_for_every_file(tmp_path: Path) -> None:
+    tree: Tree = {str(number): noise(300_000, number) for number in range(60)}
+    far = Refusing("a", published(tmp_path, tree), 60)
+    with pytest.raises(AccessError, match="no permission"):
+        fetch(far, tmp_path / "w")
+    assert 32 <= far.asked["objects"] < 45
+
+
+def test_of_large_files_that_are_written_nothing_stays_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dsa.verbs import fetching
+
+    monkeypatch.setattr(fetching, "PIECE_BYTES", 250_000)
+    made: list[fetching.Fetching] = []
+    most = [0]
+
+    class Watched(fetching.Fetching):
+        def release(self, job: Job) -> None:
+            super().release(job)
+            made.append(self)
+            most[0] = max(most[0], len(self._wholes), len(self._grown))
+
+    monkeypatch.setattr("dsa.verbs.writing.Fetching", Watched)
+    tree: Tree = {str(number): noise(300_000, number) for number in range(60)}
+    fetch(Far("a", published(tmp_path, tree)), tmp_path / "w")
+    assert look(tmp_path / "w") == tree
+    assert 0 < most[0] < 30
+    assert not made[-1]._grown
 
 
 KILLED = """
