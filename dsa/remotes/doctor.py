@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Barrier, BrokenBarrierError
 from uuid import uuid4
@@ -38,6 +38,8 @@ class Answer:
     words: str
 
 
+NOTHING_YET = Answer(None, "nothing is here yet that could be read")
+_SILENT = Answer(None, "not tried: see the line before")
 UNTRIED = Answer(None, "not tried: nothing can be written here")
 
 
@@ -61,14 +63,20 @@ class Examination:
     seconds: float = 0.0
 
     @property
+    def is_empty(self) -> bool:
+        """Whether somebody answered, and there is nothing that could be read."""
+        return self.read == NOTHING_YET
+
+    @property
     def claims(self) -> Answer:
         """Whether of several pushes of one name exactly one wins."""
         return self.race if self.put_if_absent.can else self.put_if_absent
 
     @property
-    def attests(self) -> bool:
+    def attests(self) -> bool | None:
         """Whether the SHA-1 that the server gives for a file can stand for reading it."""
-        return all(one.can for one in (self.sha1_accepted, self.sha1_refused, self.sha1_given))
+        seen = {one.can for one in (self.sha1_accepted, self.sha1_refused, self.sha1_given)}
+        return False if False in seen else None if None in seen else True
 
 
 def examine(backend: Backend) -> Examination:
@@ -92,9 +100,15 @@ def examine(backend: Backend) -> Examination:
             found |= trial.attests()
             found["delete"] = trial.deletes()
         elif found["write"].can is None:  # nobody answers: every further question takes as long
-            found |= dict.fromkeys(("read", "list"), found["write"])
+            found |= dict.fromkeys(("list", "write"), _SILENT) | {"read": found["write"]}
         else:
-            found |= _only_reads(backend) | {"list": _lists(backend)}
+            found |= _only_reads(backend)
+            read = found["read"]
+            is_silent = read.can is None and read != NOTHING_YET
+            found["list"] = _SILENT if is_silent else _lists(backend)
+            for name in ("list", "write"):
+                if found[name] == read:
+                    found[name] = replace(read, words="for the same reason")
     return Examination(
         backend.url,
         **found,
@@ -207,12 +221,14 @@ class _Trial:
         def kept() -> str | None:
             try:
                 is_first = self._backend.create(key, b"first")
-            except DsaError:
+            except DsaError as error:
                 try:
                     self._backend.write(key, b"first")
                 except DsaError:
                     self._keys.remove(key)
                     raise  # nothing can be written, with or without a condition
+                if isinstance(error, AccessError) and error.is_outage:
+                    raise error from None  # nobody answered just then: that says nothing
                 return _REFUSES
             is_second = self._backend.create(key, b"second")
             if not is_first:
@@ -279,6 +295,8 @@ class _Trial:
         try:
             backend.write_attested(wrong, _CONTENT, ObjectId.of(b"something else").raw)
             refused = Answer(False, "a wrong SHA-1 is accepted, so it is not checked")
+        except AccessError as error:  # whatever it was, it was not the checksum
+            refused = Answer(None, str(error))
         except DsaError:
             refused = Answer(True, "a wrong SHA-1 is refused")
         return {
@@ -329,7 +347,7 @@ def _only_reads(backend: Backend) -> dict[str, Answer]:
     try:
         content = backend.read(layout.STORE, 0, _MOST_BYTES)
     except KeyError:
-        return {"read": Answer(None, "nothing is here yet that could be read")}
+        return {"read": NOTHING_YET}
     except AccessError as error:
         return {"read": Answer(None if error.is_outage else False, str(error))}
     except DsaError as error:

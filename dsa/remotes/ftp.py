@@ -14,6 +14,8 @@ from dsa.remotes.streams import one_line
 #: What is received and sent at once; fsspec's own 64 KiB make a transfer of each.
 _BLOCK_BYTES = 1024 * 1024
 
+_SILENCE_SECONDS = 25
+
 
 class FtpBackend(GenericBackend):
     """Files below `ftp://[user@]host[:port]/folder`; user and password come from ~/.netrc.
@@ -24,7 +26,8 @@ class FtpBackend(GenericBackend):
     def open_file_system(self, arguments: dict[str, Any]) -> tuple[Any, str]:
         """Log in."""
         of_url = FTPFileSystem._get_kwargs_from_urls(self._url)
-        settings = {"block_size": _BLOCK_BYTES, **of_url, **arguments}
+        defaults = {"block_size": _BLOCK_BYTES, "timeout": _SILENCE_SECONDS}
+        settings = {**defaults, **of_url, **arguments}
         fs = _Files(use_listings_cache=False, skip_instance_cache=True, **settings)
         return fs, FTPFileSystem._strip_protocol(self._url)
 

@@ -23,14 +23,15 @@ from dsa.errors import AccessError, UsageError
 from dsa.remotes.anyfs import FsspecBackend
 from dsa.remotes.listed import Listed
 from dsa.remotes.options import Options
-from dsa.remotes.streams import PIECE_BYTES, system_reason
+from dsa.remotes.streams import PIECE_BYTES, one_line, system_reason
 
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-_CONNECT_SECONDS = 30
-_SILENCE_SECONDS = 60  # between two pieces of an answer
+_CONNECT_SECONDS = 10
+_SILENCE_SECONDS = 25  # until an answer begins, or between two pieces of it
+_MOST_COUNTED = 2**31  # bytes of a body whose length nobody tells: some have no end
 _SAFE = "~/"  # beside the letters, digits and `._-` that quote() always keeps
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)", re.ASCII)
 _NO_RANGE = re.compile(r"bytes \*/(\d+)", re.ASCII)
@@ -184,12 +185,18 @@ class HttpBackend(FsspecBackend):
             self._check(answer, key)
             if answer.status != 206:
                 return await self._cut(answer, start, end)
-            first, size, whole = _ranged(answer)
-            data = await self._body(answer, size, key)
+            first, size, whole = self._ranged(answer, key)
             beyond = first + size if end is None else end
             if first != start or beyond < first + size or beyond > first + size < whole:
                 raise AccessError(f"{self.url}/{key}: the server sent another range than asked for")
-            return data
+            return await self._body(answer, size, key)
+
+    def _ranged(self, answer: Any, key: str) -> tuple[int, int, int]:
+        """Return where the range of an answer begins, its size, and that of the whole file."""
+        found = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
+        if found is None or found[3] == "*" or not int(found[1]) <= int(found[2]) < int(found[3]):
+            raise AccessError(f"{self.url}/{key}: the server does not say which range it sends")
+        return int(found[1]), int(found[2]) - int(found[1]) + 1, int(found[3])
 
     async def _body(self, answer: Any, size: int, key: str) -> bytes:
         """Read an answer of exactly so many bytes."""
@@ -209,6 +216,7 @@ class HttpBackend(FsspecBackend):
         async for piece in answer.content.iter_any():
             data += piece[max(0, start - at) : None if end is None else max(0, end - at)]
             at += len(piece)
+            _check_end(answer, at)
             if end is not None and at > end:
                 answer.close()
                 break
@@ -228,6 +236,10 @@ class HttpBackend(FsspecBackend):
 
     def tail(self, key: str, length: int) -> tuple[bytes, int]:
         """Return the last `length` bytes of a file, all if it has fewer, and its size."""
+        if length == 0:
+            if (info := self.info(key)) is None:
+                raise KeyError(key)
+            return b"", info.size
         data, size = self.ask(key, lambda: self._run(self._tail, key, length))
         self.count(received=len(data))
         return data, size
@@ -238,7 +250,7 @@ class HttpBackend(FsspecBackend):
                 return b"", 0
             self._check(answer, key)
             if answer.status == 206:
-                first, size, whole = _ranged(answer)
+                first, size, whole = self._ranged(answer, key)
                 if first + size != whole or size > length:
                     raise AccessError(
                         f"{self.url}/{key}: the server sent another range than asked for"
@@ -249,6 +261,7 @@ class HttpBackend(FsspecBackend):
             async for piece in answer.content.iter_any():
                 data += piece
                 at += len(piece)
+                _check_end(answer, at)
                 del data[:-length]
             if at > length:
                 self._tell_sends_all()
@@ -274,6 +287,7 @@ class HttpBackend(FsspecBackend):
             self._check(answer, key)
             async for piece in answer.content.iter_chunked(PIECE_BYTES):
                 target.write(piece)
+                _check_end(answer, target.tell())
             return target.tell()
 
     def info(self, key: str) -> FileInfo | None:
@@ -296,7 +310,7 @@ class HttpBackend(FsspecBackend):
                 return int(nothing[1]) if nothing else 0, _modified(answer)
             self._check(answer, key)
             if answer.status == 206:
-                return _ranged(answer)[2], _modified(answer)
+                return self._ranged(answer, key)[2], _modified(answer)
             if answer.content_length is not None:
                 return answer.content_length, _modified(answer)
             return await _counted(answer), _modified(answer)
@@ -365,19 +379,23 @@ class HttpBackend(FsspecBackend):
         )
 
 
-def _ranged(answer: Any) -> tuple[int, int, int]:
-    """Return where the range of an answer begins, its size, and that of the whole file."""
-    found = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
-    if found is None or found[3] == "*" or not int(found[1]) <= int(found[2]) < int(found[3]):
-        raise AccessError(f"{answer.url}: the server does not say which range it sends")
-    return int(found[1]), int(found[2]) - int(found[1]) + 1, int(found[3])
-
-
 async def _counted(answer: Any) -> int:
     size = 0
     async for piece in answer.content.iter_any():
         size += len(piece)
+        _check_end(answer, size)
     return size
+
+
+def _check_end(answer: Any, size: int) -> None:
+    """Refuse to read on where there may be no end."""
+    if answer.content_length is None and size > _MOST_COUNTED:
+        answer.close()
+        raise AccessError(
+            f"{_bare(str(answer.url))}: the server does not tell the length, and sent more than "
+            f"{_MOST_COUNTED:,} bytes",
+            hint="one that tells it, or serves parts of files (HTTP Range), is asked for no more",
+        )
 
 
 def _modified(answer: Any) -> float:
@@ -408,4 +426,4 @@ def _bare(url: str) -> str:
 
 
 def _one_line(text: object) -> str:
-    return " ".join(str(text).split())[:200]
+    return one_line(text)[:200] if str(text) else ""

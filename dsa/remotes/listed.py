@@ -9,12 +9,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 
-from dsa.cas import layout, listings
+from dsa.cas import history, layout, listings
 from dsa.cas.backend import Backend, FileInfo
 from dsa.cas.concurrent import each
-from dsa.errors import AccessError
+from dsa.errors import AccessError, DamageError
 
 logger = logging.getLogger(__name__)
+
+#: More entries than any log has; a server may have an answer for every name.
+MOST_ENTRIES = 100_000
 
 
 class Listed:
@@ -65,11 +68,22 @@ class Listed:
         return [dataset for dataset in datasets if f"{dataset}/".startswith(folder)]
 
     def _log(self, dataset: str) -> Iterator[FileInfo]:
-        """Yield a dataset's log: its entries are numbered without a gap."""
-        number = 1
-        while (info := self._backend.info(layout.log_key(dataset, number))) is not None:
-            yield info
-            number += 1
+        """Yield a dataset's log: its entries are numbered without a gap.
+
+        It ends with the first that is none, which is for the reader to name.
+        """
+        for number in range(1, MOST_ENTRIES + 1):
+            key = layout.log_key(dataset, number)
+            try:
+                data = self._backend.read(key, 0, history.MAX_ENTRY_BYTES + 1)
+            except KeyError:
+                return
+            yield FileInfo(key, len(data), 0.0)
+            try:
+                history.LogState.decode(data)
+            except ValueError:
+                return
+        raise DamageError(f"{self._backend.url}: the log of {dataset} does not end")
 
     def _read(self, key: str, *, needed: bool = True) -> tuple[str, bytes]:
         """Return how a listing is called, and what it holds; nothing where it is missing."""

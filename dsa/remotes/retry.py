@@ -6,6 +6,8 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
+from dsa.remotes.streams import one_line
+
 if TYPE_CHECKING:
     import tenacity
 
@@ -19,11 +21,26 @@ TRIES = 6
 FIRST_WAIT_SECONDS = 0.25
 LONGEST_WAIT_SECONDS = 16.0
 
+#: Of a server that takes connections and says nothing each try takes half a minute.
+SILENT_TRIES = 2
 
-def retried(call: Callable[[], Result], passes: Callable[[BaseException], bool]) -> Result:
+
+def is_timeout(error: BaseException) -> bool:
+    """Whether nothing came for as long as one waits."""
+    return isinstance(error, TimeoutError)
+
+
+def retried(
+    call: Callable[[], Result],
+    passes: Callable[[BaseException], bool],
+    *,
+    is_silence: Callable[[BaseException], bool] = is_timeout,
+    tell_silence: Callable[[], None] = lambda: None,
+) -> Result:
     """Return what `call` returns; where `passes(error)`, it is tried again after a while.
 
-    Raises: the last error.
+    Where `is_silence(error)`, only `SILENT_TRIES` times in all; `tell_silence()` is called before
+    it is tried again. Raises: the last error.
     """
     try:
         return call()
@@ -36,16 +53,30 @@ def retried(call: Callable[[], Result], passes: Callable[[BaseException], bool])
 
     import tenacity
 
+    silences = 0
+
+    def is_worth_it(error: BaseException) -> bool:
+        nonlocal silences
+        if not passes(error):
+            return False
+        silences += is_silence(error)
+        return silences < SILENT_TRIES
+
+    def told(state: tenacity.RetryCallState) -> None:
+        _told(state)
+        if state.outcome and is_silence(state.outcome.exception() or Exception()):
+            tell_silence()
+
     def again() -> Result:
         if failed:
             raise failed.pop()
         return call()
 
     return tenacity.Retrying(
-        retry=tenacity.retry_if_exception(passes),
+        retry=tenacity.retry_if_exception(is_worth_it),
         stop=tenacity.stop_after_attempt(TRIES),
         wait=tenacity.wait_random_exponential(FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS),
-        before_sleep=_told,
+        before_sleep=told,
         reraise=True,
     )(again)
 
@@ -56,6 +87,6 @@ def _told(state: tenacity.RetryCallState) -> None:
         "try %d failed (%s: %s); again in %.1f s",
         state.attempt_number,
         type(error).__name__,
-        error,
+        one_line(error),
         state.next_action.sleep if state.next_action else 0.0,
     )

@@ -6,10 +6,12 @@ Measured behaviour of servers is in docs/remotes.md; sessions in s3session.py, e
 from __future__ import annotations
 
 import base64
+import json
 import logging
 import os
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -17,23 +19,25 @@ from typing import Any, BinaryIO, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
 from dsa.cas import layout
-from dsa.cas.backend import FileInfo
+from dsa.cas.backend import FileInfo, is_kept
 from dsa.errors import AccessError, DsaError, UsageError
 from dsa.remotes import s3errors
 from dsa.remotes.anyfs import FsspecBackend
 from dsa.remotes.local import copy, translate
 from dsa.remotes.options import Options
-from dsa.remotes.retry import retried
 from dsa.remotes.s3parts import (
+    PARTS_AT_ONCE,
     WrongLength,
     part_sizes,
+    parts_at_once,
     parts_of_file,
     parts_of_stream,
     reader,
     spool,
 )
-from dsa.remotes.s3session import Body, Place, file_system, is_aws
+from dsa.remotes.s3session import Body, Place, file_system, is_aws, server_of
 from dsa.remotes.s3unfinished import MD5_ETAG, Unfinished, best, forget_old
+from dsa.remotes.staging import consumed, telling_full_disk
 from dsa.remotes.transfer import as_done
 
 Result = TypeVar("Result")
@@ -47,8 +51,7 @@ GIB = 1024 * MIB
 PUT_LIMIT_BYTES = 128 * MIB
 LARGEST_PUT_BYTES = 5 * GIB
 
-#: Larger ones go in parts: so many of one file, and of so many streams, at once.
-PARTS_AT_ONCE = 4
+#: Larger ones go in parts, several of one file at once, and of so many streams.
 STREAMS_AT_ONCE = 2
 
 COPY_LIMIT_BYTES = 5 * GIB
@@ -56,6 +59,7 @@ COPY_PART_BYTES = GIB
 
 _FURTHEST = 2**53  # the end of a range beyond which some servers count wrong
 _TMP = "site/tmp/"
+_FACTS_OF_A_PAGE = {"Contents", "IsTruncated", "KeyCount", "MaxKeys", "Name"}  # any will do
 _SECRETS = re.compile("key|secret|token|password|username|credential", re.IGNORECASE)
 
 
@@ -85,6 +89,7 @@ class S3Backend(FsspecBackend):
         self._root = f"{path}/" if (path := parts.path.strip("/")) else ""
         self._put_limit = options.number("put_limit", PUT_LIMIT_BYTES)
         self._streams = threading.BoundedSemaphore(STREAMS_AT_ONCE)
+        self._place: str | None = None
         self._bucket_is_known = False
         self._takes_checksums = True
         self._lists_parts = True
@@ -122,23 +127,33 @@ class S3Backend(FsspecBackend):
 
     def connect(self) -> tuple[Any, str]:
         """Return s3fs, and where the store lies in it."""
+        connections = self.jobs + STREAMS_AT_ONCE * PARTS_AT_ONCE
+        fs = file_system(self._said(), connections, self._traffic)
+        return fs, f"{self._bucket}/{self._root}"
+
+    @property
+    def place(self) -> str:
+        """The URL, and the server and profile that options and AWS's settings name: none is asked."""
+        if self._place is None:
+            self._place = json.dumps([self.url, *self.ask("", lambda: server_of(self._said()))])
+        return self._place
+
+    def _said(self) -> Place:
         options = self._options
-        place = Place(
+        return Place(
             endpoint=options.text("endpoint"),
             region=options.text("region"),
             profile=options.text("profile"),
             path_style=options.flag("path_style") if options.text("path_style") else None,
             anonymous=options.flag("anonymous"),
         )
-        connections = self.jobs + STREAMS_AT_ONCE * PARTS_AT_ONCE
-        return file_system(place, connections, self._traffic), f"{self._bucket}/{self._root}"
 
     # --- asking ---------------------------------------------------------------------------------
 
     def ask(self, key: str, call: Callable[[], Result]) -> Result:
         """Make one request; it counts itself (s3session.py)."""
         try:
-            return retried(call, self.passes)
+            return self.again(call)
         except (DsaError, KeyError):
             raise
         except Exception as error:
@@ -151,11 +166,19 @@ class S3Backend(FsspecBackend):
         """Whether the same request may succeed a little later."""
         return s3errors.passes(error)
 
+    def is_silence(self, error: BaseException) -> bool:
+        """Whether nobody answered for as long as one waits."""
+        return s3errors.is_silence(error)
+
+    @property
+    def server(self) -> str:
+        """The endpoint."""
+        return self._options.text("endpoint") or "S3"
+
     def translated(self, error: Exception, key: str) -> Exception:
         """Return dsa's error for one of S3's."""
         where = f"{self.url}/{key}" if key else self.url
-        server = self._options.text("endpoint") or "S3"
-        return s3errors.translated(error, key, where, self._bucket, server)
+        return s3errors.translated(error, key, where, self._bucket, self.server)
 
     def _call(self, method: str, key: str, **more: Any) -> dict[str, Any]:
         """Ask for one operation on a file, again where its error passes."""
@@ -168,7 +191,10 @@ class S3Backend(FsspecBackend):
 
     def _listed(self, **more: Any) -> dict[str, Any]:
         """Return a page of a listing: the one request whose answer always says what is wrong."""
-        return self._asked("list_objects_v2", **more)
+        page = self._asked("list_objects_v2", **more)
+        if not _FACTS_OF_A_PAGE & page.keys():
+            raise s3errors.no_s3(self.server)  # some other document, such as a web page
+        return page
 
     def _asked(self, method: str, **more: Any) -> dict[str, Any]:
         """Ask for one operation by S3's own words: the key is that in the bucket."""
@@ -179,15 +205,24 @@ class S3Backend(FsspecBackend):
         try:
             return self._call("head_object", key, **more)
         except KeyError:
-            if not self._bucket_is_known:
-                with suppress(AccessError):  # there are credentials that may not list
-                    self._listed(Prefix=self._root, MaxKeys=1)
-                self._bucket_is_known = True
+            self._check_bucket()
             raise
         except AccessError as error:
             if _was_refused(error):
                 self._listed(Prefix=self._root, MaxKeys=1)  # a head's refusal has no words
             raise
+
+    def _check_bucket(self) -> None:
+        """Raise what is wrong where a missing file may be a missing bucket, or no S3 at all."""
+        if self._bucket_is_known:
+            return
+        try:
+            self._listed(Prefix=self._root, MaxKeys=1)
+        except AccessError as error:
+            if not error.is_refusal:
+                raise
+            # There are credentials that may not list.
+        self._bucket_is_known = True
 
     @property
     def claims(self) -> bool | None:
@@ -212,17 +247,27 @@ class S3Backend(FsspecBackend):
         if length == 0:
             self._head(key)
             return b""
-        return self.ask(key, lambda: self._ranged(key, start, length))
+        try:
+            return self.ask(key, lambda: self._ranged(key, start, length))
+        except KeyError as error:
+            answer = s3errors.answer_of(error.__cause__) if error.__cause__ else None
+            if answer is not None and answer.code == "404":  # S3 itself would have said more
+                self._check_bucket()
+            raise
 
     def _ranged(self, key: str, start: int, length: int | None) -> bytes:
         whole = not start and length is None
         end = "" if length is None or start + length > _FURTHEST else str(start + length - 1)
-        found = self._got(key, None if whole else f"bytes={start}-{end}")
+
+        def wanted(answer: dict[str, Any]) -> tuple[int, int | None]:
+            return (0 if answer.get("ContentRange") else start), length
+
+        found = self._got(key, None if whole else f"bytes={start}-{end}", wanted)
         if found is None:
             return b""  # the range begins where the file has ended
         answer, data = found
         if not whole and not answer.get("ContentRange"):
-            data = data[start:][:length]  # a server that gives all of it, whatever was asked
+            data = data[:length]  # a server that gives all of it, whatever was asked
         elif not _is_complete(answer, data, start, length):
             raise EOFError(f"{len(data)} bytes came of {answer.get('ContentRange') or 'all'}")
         return data
@@ -234,18 +279,34 @@ class S3Backend(FsspecBackend):
         return self.ask(key, lambda: self._end(key, length))
 
     def _end(self, key: str, length: int) -> tuple[bytes, int]:
-        found = self._got(key, f"bytes=-{length}")
+        def where(answer: dict[str, Any]) -> tuple[int, int]:
+            told = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", answer.get("ContentRange") or "")
+            size = int(told[2] if told else answer["ContentLength"])
+            return (int(told[1]) if told else max(0, size - length)), size
+
+        def wanted(answer: dict[str, Any]) -> tuple[int, int]:
+            return (0 if answer.get("ContentRange") else where(answer)[0]), length
+
+        found = self._got(key, f"bytes=-{length}", wanted)
         if found is None:
             return b"", 0  # an empty file has no end
         answer, data = found
-        told = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", answer.get("ContentRange") or "")
-        start, size = (int(told[1]), int(told[2])) if told else (0, int(answer["ContentLength"]))
+        start, size = where(answer)
         if start + len(data) != size or len(data) < min(length, size):
             raise EOFError(f"{len(data)} bytes came of {answer.get('ContentRange') or 'all'}")
         return data[-length:], size
 
-    def _got(self, key: str, asked: str | None) -> tuple[dict[str, Any], bytes] | None:
-        """Return the answer to one GET, and its body; None where the file does not reach the range."""
+    def _got(
+        self,
+        key: str,
+        asked: str | None,
+        wanted: Callable[[dict[str, Any]], tuple[int, int | None]],
+    ) -> tuple[dict[str, Any], bytes] | None:
+        """Return the answer to one GET, and its body; None where the file does not reach the range.
+
+        `wanted(answer)` says how many bytes of it to pass over, and how many to take (None: all).
+        Of what comes beyond them no more than a byte is taken: a server may send without end.
+        """
         from fsspec.asyn import sync
 
         fs = self.fs
@@ -256,7 +317,7 @@ class S3Backend(FsspecBackend):
                 "get_object", Bucket=self._bucket, Key=self._root + key, **more
             )
             async with answer["Body"] as stream:
-                return answer, await stream.read()
+                return answer, await _taken(stream, *wanted(answer))
 
         try:
             got: tuple[dict[str, Any], bytes] = sync(fs.loop, body)
@@ -348,27 +409,27 @@ class S3Backend(FsspecBackend):
     def publish(self, staged: Path, key: str) -> None:
         """Send a finished file from the disk."""
         try:
-            with staged.open("rb") as file:
-                if self.info(key) is None:
-                    size = os.fstat(file.fileno()).st_size
-                    if size > self._put_limit:
-                        self._send_parts(key, size, parts_of_file(file, size), lambda: True)
-                    else:
-                        self._put(key, Body(reader(file), size))
+            with consumed(staged), staged.open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                if is_kept(self.info(key), size, self.url):
+                    return
+                if size > self._put_limit:
+                    self._send_parts(key, size, parts_of_file(file, size), lambda: True)
+                else:
+                    self._put(key, Body(reader(file), size))
         except OSError as error:
             raise translate(error, key) from error
-        finally:
-            staged.unlink(missing_ok=True)
 
     def send(self, source: BinaryIO, key: str, size: int, is_right: Callable[[], bool]) -> bool:
         """Send a stream: what is wrong gets no name, as it is not sent, or its parts are given up."""
-        if self.info(key) is not None:
+        if is_kept(self.info(key), size, self.url):
             return True
         try:
             if size > self._put_limit:
                 with self._streams:
-                    return self._send_parts(key, size, parts_of_stream(source, size), is_right)
-            with spool(size) as waiting:
+                    parts = parts_of_stream(source, size)
+                    return self._send_parts(key, size, parts, is_right, parts_at_once(size))
+            with spool(size) as waiting, telling_full_disk():
                 copy(source, waiting, size)
                 if waiting.tell() != size or not is_right():
                     return False
@@ -414,6 +475,7 @@ class S3Backend(FsspecBackend):
         size: int,
         parts: Iterator[Body],
         is_right: Callable[[], bool],
+        at_once: int = PARTS_AT_ONCE,
     ) -> bool:
         """Send a large file in parts, several at once; it appears when all are there and right.
 
@@ -442,7 +504,7 @@ class S3Backend(FsspecBackend):
 
         try:
             numbered = enumerate(parts, 1)
-            sent = {number: etag for (number, _), etag in as_done(numbered, send, PARTS_AT_ONCE)}
+            sent = {number: etag for (number, _), etag in as_done(numbered, send, at_once)}
             if is_whole := is_right():
                 self._complete(key, begun.id, sent, size)
         except _Forgotten:
@@ -506,6 +568,13 @@ class S3Backend(FsspecBackend):
         except KeyError as error:  # done already: by another, or only the answer was lost
             if not self._is_there(key, size):
                 raise _Forgotten(self.url, key) from error
+            return
+        if not self._is_there(key, size):  # a server, or what is before it, may say yes to anything
+            raise AccessError(
+                f"{self.url}/{key}: the server said that the file was finished, and it is not there",
+                hint="run the command again",
+                is_outage=True,
+            )
 
     def _give_up(self, key: str, upload: str) -> None:
         """Let the server forget the parts, by one try: what stays costs space, not correctness."""
@@ -541,7 +610,9 @@ class S3Backend(FsspecBackend):
                 self._put_once(key, body, digest, **_checksum(sha1))
             except Exception as error:
                 answer = s3errors.answer_of(error)
-                if answer is not None and 400 <= answer.status < 500 and answer.status != 403:
+                if answer is None or (answer.code != "BadDigest" and self.passes(error)):
+                    raise
+                if 400 <= answer.status < 500 and answer.status != 403:
                     raise DsaError(
                         f"{self.url}/{key}: refused with this SHA-1 ({answer.status} {answer.code})"
                     ) from error
@@ -592,6 +663,22 @@ class S3Backend(FsspecBackend):
             raise
 
 
+async def _taken(stream: Any, skip: int, length: int | None) -> bytes:
+    """Read a body but for its first bytes, and of the rest at most one byte more than `length`."""
+    if not skip and length is None:
+        whole: bytes = await stream.read()
+        return whole
+    end = None if length is None else skip + length + 1
+    at, pieces = 0, []
+    while end is None or at < end:
+        piece = await stream.read(MIB if end is None else min(MIB, end - at))
+        if not piece:
+            break
+        pieces.append(piece[max(0, skip - at) :])
+        at += len(piece)
+    return b"".join(pieces)
+
+
 class _Forgotten(AccessError):
     """There is no such collection of parts any more: somebody finished the file, or gave it up."""
 
@@ -624,10 +711,12 @@ def _is_complete(answer: dict[str, Any], data: bytes, start: int, length: int | 
 def _file_info(key: str, size: int, found: dict[str, Any]) -> FileInfo:
     """Return what a head or a listing says; the time in whole seconds, as a head has no more.
 
-    Encrypted by a key of a key service, an ETag may look like an MD5 without being one.
+    Encrypted by a key of a key service, an ETag may look like an MD5 without being one. A time that
+    is not told is taken for now: what is young is left alone.
     """
     etag = MD5_ETAG.fullmatch(found.get("ETag") or "")
-    modified = float(int(found["LastModified"].timestamp()))
+    written = found.get("LastModified")
+    modified = float(int(written.timestamp() if written else time.time()))
     return FileInfo(key, size, modified, bytes.fromhex(etag[1]) if etag else None)
 
 

@@ -25,6 +25,7 @@ _PASSING_CODES = (
 _ENDPOINT = re.compile(r'(?: (?:on|from|to the))? endpoint URL: "[^"]*"')  # as botocore writes it
 _CERTIFICATE = "CERTIFICATE_VERIFY_FAILED"
 _NO_SUCH_FILE = ("NoSuchKey", "NoSuchUpload", "NoSuchVersion", "404", "NotFound")
+_LISTINGS = ("ListMultipartUploads", "ListObjectsV2")
 _UNKNOWN_KEYS = (
     "AuthFailure",
     "InvalidAccessKeyId",
@@ -114,6 +115,14 @@ def passes(error: BaseException) -> bool:
     )
 
 
+def is_silence(error: BaseException) -> bool:
+    """Whether nobody answered for as long as one waits."""
+    from botocore import exceptions as boto
+
+    silences = (boto.ReadTimeoutError, boto.ConnectTimeoutError, TimeoutError)
+    return isinstance(error, silences) or isinstance(error.__cause__, silences)
+
+
 def _is_unknown_name(error: BaseException) -> bool:
     """Whether there is no such host."""
     seen: BaseException | None = error
@@ -131,6 +140,7 @@ def translated(error: Exception, key: str, where: str, bucket: str, server: str)
     `where` names the file, `server` the endpoint; neither holds a secret, nor does what comes out.
     """
     from botocore import exceptions as boto
+    from botocore.parsers import ResponseParserError
 
     answer = answer_of(error)
     if answer is not None:
@@ -159,6 +169,8 @@ def translated(error: Exception, key: str, where: str, bucket: str, server: str)
                 f"the certificate of {server} was not accepted: {one_line(error)}",
                 hint="AWS_CA_BUNDLE names the file of an authority of your own",
             )
+        case ResponseParserError():
+            return no_s3(server)
     if passes(error) or isinstance(error, boto.HTTPClientError | boto.ConnectionError):
         return AccessError(
             f"no connection to {server} for {where}: {_why(error)}",
@@ -177,6 +189,14 @@ def _why(error: Exception) -> str:
     return _ENDPOINT.sub("", one_line(error))
 
 
+def no_s3(server: str) -> AccessError:
+    """Return what to tell of a server that is something else."""
+    return AccessError(
+        f"{server} does not speak S3",
+        hint="the endpoint is the URL of the service, without a bucket: is it right?",
+    )
+
+
 def _refusal(answer: Answer, key: str, where: str, bucket: str, server: str) -> Exception:
     code, status = answer.code, answer.status
     told = f"{status} {code}: {answer.message}" if answer.message else f"{status} {code}"
@@ -185,6 +205,8 @@ def _refusal(answer: Answer, key: str, where: str, bucket: str, server: str) -> 
             f"{server} has no bucket {bucket!r}",
             hint=f"check the name; dsa makes no buckets: `aws s3 mb s3://{bucket}` does",
         )
+    if code in _NO_SUCH_FILE and answer.call in _LISTINGS:
+        return no_s3(server)  # S3 finds no files there, or no bucket, which it says
     if code in _NO_SUCH_FILE:
         return KeyError(key)
     if code in _EXPIRED:

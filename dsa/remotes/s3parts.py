@@ -13,6 +13,10 @@ from dsa.remotes.s3session import Body
 MIB = 1024 * 1024
 PART_BYTES = 16 * MIB
 MOST_PARTS = 10_000  # S3's own limit
+PARTS_AT_ONCE = 4
+
+#: Parts of one stream are under way in memory up to here, but always one.
+STREAM_BYTES = 128 * MIB
 
 #: A stream waits in memory up to here, larger ones on the disk, until it is known to be right.
 SPOOL_BYTES = 8 * MIB
@@ -22,6 +26,11 @@ def part_sizes(size: int) -> list[int]:
     """Return the sizes of a large file's parts: all alike but the last, and never too many."""
     each = max(PART_BYTES, -(-size // MOST_PARTS))
     return [min(each, size - start) for start in range(0, size, each)]
+
+
+def parts_at_once(size: int) -> int:
+    """Return how many parts of a stream of so many bytes go at once: fewer where they are large."""
+    return max(1, min(PARTS_AT_ONCE, STREAM_BYTES // max(part_sizes(size), default=1)))
 
 
 class WrongLength(Exception):

@@ -13,6 +13,8 @@ from dsa.cas.backend import Traffic
 
 CONNECT_SECONDS = 10
 READ_SECONDS = 60  # without a byte: from the last byte sent, or between two that come
+SHORT_READ_SECONDS = 25  # the same, where a server has hardly anything to do for the answer
+SHORT_BODY_BYTES = 1024 * 1024
 
 #: What a body hands to its connection at once.
 PIECE_BYTES = 1024 * 1024
@@ -27,6 +29,22 @@ class Place:
     profile: str | None = None
     path_style: bool | None = None
     anonymous: bool = False
+
+
+def server_of(place: Place) -> tuple[str, str]:
+    """Return which server AWS's settings make of a place, and by which profile one is there.
+
+    The profile, because with some servers a bucket of one name is another one for other users.
+    Raises: botocore's `ProfileNotFound`.
+    """
+    from aiobotocore.session import AioSession
+
+    session = AioSession(profile=place.profile)
+    endpoint = place.endpoint or _configured_endpoint(session)
+    region = place.region or session.get_config_variable("region") or ""
+    if endpoint is None or is_aws(endpoint):  # all of Amazon's regions share the buckets' names
+        endpoint = "AWS.cn" if region.startswith("cn-") else "AWS"
+    return endpoint.rstrip("/"), "" if place.anonymous else session.profile or "default"
 
 
 def file_system(place: Place, connections: int, traffic: Traffic) -> Any:
@@ -75,7 +93,7 @@ def file_system(place: Place, connections: int, traffic: Traffic) -> Any:
 
 @cache
 def _connections() -> type:
-    """Return connections that ask once.
+    """Return connections that ask once, and wait less long for what a server answers at once.
 
     aiohttp asks again where one breaks, and tells nobody: a claim would then lose against itself.
     """
@@ -86,6 +104,18 @@ def _connections() -> type:
             session = await super()._get_session(proxy_url)
             session._retry_connection = False
             return session
+
+        def _get_request_timeout(self, request: Any) -> Any:
+            import aiohttp
+
+            size = int(request.headers.get("Content-Length") or 0)
+            if request.method == "POST" or size > SHORT_BODY_BYTES:
+                return super()._get_request_timeout(request)
+            if "x-amz-copy-source" in request.headers:
+                return super()._get_request_timeout(request)
+            return aiohttp.ClientTimeout(
+                total=None, sock_connect=CONNECT_SECONDS, sock_read=SHORT_READ_SECONDS
+            )
 
     return Connections
 

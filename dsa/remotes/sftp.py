@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import stat
 import weakref
 from collections.abc import Callable
@@ -84,6 +85,17 @@ class SftpBackend(FsspecBackend):
     def hang_up(connection: tuple[Any, str]) -> None:
         """Close a channel; the connection itself goes with its last one's backend."""
         connection[0].ftp.close()
+
+    @property
+    def place(self) -> str:
+        """The URL, and which host and user ssh's configuration makes of it: none is asked."""
+        try:
+            found = ssh.read_config(self._options.text("config")).lookup(self._alias)
+        except paramiko.SSHException as error:
+            raise self.translated(error, "") from error
+        port = str(self._port or found.get("port", ""))
+        user = self._user or found.get("user", "")
+        return json.dumps([self._url, found["hostname"], port, user])
 
     @property
     def _client(self) -> pipelined.Client:
@@ -237,7 +249,7 @@ class SftpBackend(FsspecBackend):
 
         won = self.ask(key, link)
         if won is None:
-            won = self.ask(key, lambda: self._create_in_place(key, data))
+            return self._claim_in_place(key, data)
         if not won and tries > 1:  # it may have been this writer whose answer was lost
             return self.read(key) == data
         return won
@@ -254,28 +266,53 @@ class SftpBackend(FsspecBackend):
             return False if self._is_taken(key) else None
         return True
 
-    def _create_in_place(self, key: str, data: bytes) -> bool:
+    def _claim_in_place(self, key: str, data: bytes) -> bool:
         """Create a file exclusively and then write it: only a kill in between leaves it torn.
 
-        For servers and file systems without links: docs/decisions/0013-refs-without-links.md.
+        For servers and file systems without links: docs/decisions/0013-refs-without-links.md. After
+        a broken connection it is written to its end, if it was this call that created it.
         """
-        client = self._client
+        is_mine = False
+        is_unsure = False  # whether it is: the answer was lost
+
+        def create() -> bool:
+            nonlocal is_mine, is_unsure
+            client, path = self._client, self.path(key)
+            if is_mine and not data.startswith(self._cat(key, 0, len(data) + 1)):
+                return False  # somebody took it away meanwhile, and another one wrote theirs
+            try:
+                file = client.open(path, "r+b" if is_mine else "wx", 0)
+            except Exception as error:
+                if self.passes(error):
+                    is_unsure |= not is_mine
+                elif not is_mine and self._is_taken(key):
+                    return False
+                raise
+            is_mine = True
+            try:
+                pipelined.write(client, file.handle, 0, data)
+                self._sync(file)
+            finally:
+                file._close(async_=True)
+            return True
+
         try:
-            file = client.open(self.path(key), "wx", 0)
-        except OSError as error:
-            if not self.passes(error) and self._is_taken(key):
-                return False
-            raise
-        try:
-            pipelined.write(client, file.handle, 0, data)
-            self._sync(file)
+            won = self.ask(key, create)
         except BaseException:
-            with suppress(Exception):
-                client.remove(self.path(key))
+            if is_mine:
+                with suppress(Exception):
+                    self._client.remove(self.path(key))
             raise
-        finally:
-            file._close(async_=True)
-        return True
+        if won or not is_unsure:
+            return won
+        there = self.read(key)
+        if there != data and data.startswith(there):
+            raise DsaError(
+                f"{self.url}/{key} was created and not written when the connection broke",
+                hint="by this command or by another: if nobody else is pushing it, remove that file,"
+                " and run the command again",
+            )
+        return there == data
 
     def _is_taken(self, key: str) -> bool:
         try:

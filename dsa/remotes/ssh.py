@@ -12,7 +12,9 @@ import logging
 import os
 import re
 import select
+import shlex
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -135,6 +137,7 @@ def connect(
     if depth > _DEPTH:
         raise UsageError(f"ssh's configuration jumps to {alias} in a circle")
     found = config.lookup(alias)
+    by_hand = _by_hand(alias, user, port)
     host = found["hostname"]
     port = port or int(found.get("port", _SSH_PORT))
     user = user or found.get("user") or getpass.getuser()
@@ -142,9 +145,10 @@ def connect(
     key_name = found.get("hostkeyalias")
     client = paramiko.SSHClient()
     link = Link(client, through)
+    began = time.monotonic()
     try:
         _know(client, found)
-        client.set_missing_host_key_policy(_Refuse(alias))
+        client.set_missing_host_key_policy(_Refuse(by_hand))
         client.connect(
             key_name or host,
             _SSH_PORT if key_name else port,
@@ -162,18 +166,21 @@ def connect(
         )
     except paramiko.BadHostKeyException as error:
         link.close()
-        _refuse_changed(alias, key_name or host, error)
+        known = host if port == _SSH_PORT else f"[{host}]:{port}"
+        _refuse_changed(alias, key_name or known, error)
     except paramiko.SSHException as error:
         transport = client.get_transport()
         is_login = isinstance(error, paramiko.AuthenticationException) or (
-            transport is not None and transport.is_active()
+            transport is not None and transport.is_active() and transport.initial_kex_done
         )
         link.close()
         if not is_login:
+            if time.monotonic() - began >= _CONNECT_SECONDS - 1:
+                raise TimeoutError(f"{alias} does not answer") from error
             raise
         raise AccessError(
             f"{alias} does not let {user} in: {one_line(error)}",
-            hint=f"`ssh {alias}` has to work without asking: `ssh-add` gives a key to the agent",
+            hint=f"`{by_hand}` has to work without asking: `ssh-add` gives a key to the agent",
         ) from error
     except BaseException:
         link.close()
@@ -181,6 +188,12 @@ def connect(
         raise
     client.get_transport().set_keepalive(_ALIVE_SECONDS)
     return link
+
+
+def _by_hand(alias: str, user: str | None, port: int | None) -> str:
+    """Return the command by which a person connects to the same."""
+    words = ["ssh", *(["-p", str(port)] if port else []), f"{user}@{alias}" if user else alias]
+    return shlex.join(words)
 
 
 def _socket(
@@ -194,7 +207,14 @@ def _socket(
     """Return what to speak to the server through, and the connection that this belongs to."""
     command = found.get("proxycommand")
     if command:
-        program = _Command(command)
+        try:
+            program = _Command(command)
+        except (OSError, ValueError, IndexError) as error:
+            why = error.strerror if isinstance(error, OSError) else one_line(error)
+            raise AccessError(
+                f"the ProxyCommand for {alias} in ssh's configuration cannot be run: {command}: {why}",
+                hint="it is run without a shell: its first word is a program",
+            ) from error
         return program, program
     jumps = [jump for jump in (found.get("proxyjump") or "none").split(",") if jump != "none"]
     if not jumps:
@@ -264,14 +284,14 @@ def _know(client: paramiko.SSHClient, found: paramiko.SSHConfigDict) -> None:
 class _Refuse(paramiko.MissingHostKeyPolicy):  # type: ignore[misc]  # it carries no types
     """Refuse a server whose key is not known, and say what its key is."""
 
-    def __init__(self, alias: str) -> None:
-        self._alias = alias
+    def __init__(self, by_hand: str) -> None:
+        self._by_hand = by_hand
 
     def missing_host_key(self, client: Any, hostname: str, key: Any) -> NoReturn:  # noqa: ARG002
         """Raise `AccessError`."""
         raise AccessError(
             f"the host key of {hostname} is not known: {_kind(key)} {key.fingerprint}",
-            hint=f"if that is its fingerprint, connect once by `ssh {self._alias}`, which adds it "
+            hint=f"if that is its fingerprint, connect once by `{self._by_hand}`, which adds it "
             "to ~/.ssh/known_hosts",
         )
 
@@ -282,7 +302,7 @@ def _refuse_changed(alias: str, name: str, error: paramiko.BadHostKeyException) 
         f"the host key of {alias} is not the one that is known: it shows {_kind(key)} "
         f"{key.fingerprint}, known is {_kind(known)} {known.fingerprint}",
         hint="somebody may stand in between; if the server was set up anew, "
-        f"`ssh-keygen -R {name}` forgets the old key",
+        f"`ssh-keygen -R {shlex.quote(name)}` forgets the old key",
     ) from error
 
 

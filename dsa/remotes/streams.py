@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
@@ -10,6 +11,10 @@ from dsa.cas.section import Section
 
 #: What a sequential reader asks for at once, and what a writer sends at once.
 PIECE_BYTES = 4 * 1024 * 1024
+
+# A server may lead on to a URL that is signed: whoever has it may read the file.
+_QUERY = re.compile(r"""(://[^\s'"<>?]*\?|\?(?=[^\s'"<>]*=))[^\s'"<>]*""")
+_LOGIN = re.compile(r"""://[^\s'"<>/@]*@""")
 
 
 class Readable(Protocol):
@@ -68,5 +73,6 @@ def system_reason(error: OSError) -> str:
 
 
 def one_line(error: object) -> str:
-    """Return what an error says, on one line."""
-    return " ".join((str(error) or type(error).__name__).split())
+    """Return what an error says, on one line; URLs in it without their queries and logins."""
+    text = " ".join((str(error) or type(error).__name__).split())
+    return _LOGIN.sub("://", _QUERY.sub(r"\1…", text))

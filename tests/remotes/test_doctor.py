@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from dsa.cas.backend import Backend
 from dsa.cas.ids import ObjectId
 from dsa.cas.objectstore import ObjectStore
 from dsa.cas.storefile import make_store
+from dsa.cli import text
 from dsa.config import places, verdicts
 from dsa.errors import AccessError, DsaError
 from dsa.remotes.connect import connect
@@ -63,7 +65,7 @@ class ReadOnly(Untried):
     reads: int = 0
 
     def _no(self, key: str) -> AccessError:
-        return AccessError(f"no permission: {self.url}/{key}: Access Denied")
+        return AccessError(f"no permission: {self.url}/{key}: Access Denied", is_refusal=True)
 
     def create(self, key: str, data: bytes) -> bool:
         raise self._no(key)
@@ -82,7 +84,7 @@ class WriteOnce(Untried):
     """A store whose publishers may not delete."""
 
     def remove(self, key: str) -> None:
-        raise AccessError(f"no permission: {self.url}/{key}: Access Denied")
+        raise AccessError(f"no permission: {self.url}/{key}: Access Denied", is_refusal=True)
 
 
 class Attested(Untried):
@@ -195,6 +197,54 @@ def test_checksums_are_trusted_only_if_checked_and_given_back(checks: bool, give
     assert found.attests is (checks and gives)
 
 
+class Breaking(Attested):
+    """A store that checks no SHA-1, and whose connection breaks whenever a wrong one is sent."""
+
+    def __init__(self) -> None:
+        super().__init__(checks=False)
+
+    def write_attested(self, key: str, data: bytes, sha1: bytes) -> None:
+        if ObjectId.of(data).raw != sha1:
+            raise AccessError(f"{self.url}: no answer", is_outage=True)
+        super().write_attested(key, data, sha1)
+
+
+def test_a_connection_that_breaks_is_no_refusal_of_a_wrong_checksum() -> None:
+    found = examine(Breaking())
+    assert found.sha1_refused.can is None
+    assert "no answer" in found.sha1_refused.words
+    assert found.attests is None
+    backend = Breaking()
+    doctor(backend)
+    verdict = verdicts.remembered(backend)
+    assert verdict is not None
+    assert not verdict.attests
+
+
+class Flickering(Untried):
+    """A store that nobody reaches at the first conditional write, and that honours all others."""
+
+    has_failed = False
+
+    def create(self, key: str, data: bytes) -> bool:
+        if not self.has_failed:
+            self.has_failed = True
+            raise AccessError(f"{self.url}: HTTP 503", is_outage=True)
+        return super().create(key, data)
+
+
+def test_a_connection_that_breaks_is_no_refusal_of_conditions() -> None:
+    found = examine(Flickering())
+    assert found.put_if_absent.can is None
+    assert found.claims.can is None
+    assert "HTTP 503" in found.claims.words
+    backend = Flickering()
+    with pytest.raises(AccessError, match="HTTP 503"):
+        examine_claims(backend)
+    assert examine_claims(backend).can is True
+    assert backend.files == {}
+
+
 def test_a_store_without_checksums_does_not_attest() -> None:
     assert examine(MemoryBackend()).attests is False
 
@@ -234,16 +284,27 @@ def test_a_store_on_a_web_server_is_read_and_never_pushed_to(
     assert (found.read.can, found.ranges.can, found.list.can, found.write.can) == (
         True,
         True,
-        False,
+        True,
         False,
     )
+    assert "listing/" in found.list.words
     assert not report.takes_pushes
     store = dsa.open(url)
     (folder / "file").write_text("other\n")
-    with pytest.raises(AccessError, match="nothing can be written"):
+    with pytest.raises(AccessError, match="nothing can be written") as caught:
         store.push("ds", "2", folder)
+    assert str(caught.value) == (
+        f"nothing can be written to {url}: read-only, as it is reached by HTTP"
+    )
+    assert "s3://" in str(caught.value.hint)
     assert store.verify(["ds@1"], data=True).is_clean
     assert store.whereis("ds").is_somewhere
+    shutil.rmtree(web.root / tmp_path.name / "listing")
+    listing = doctor(connect(url)).examination.list
+    assert (listing.can, listing.words) == (
+        False,
+        "folders are not listed, and listing/ names no dataset",
+    )
 
 
 def test_servers_whose_checksums_are_worth_nothing_are_not_trusted(
@@ -294,13 +355,24 @@ def test_a_verdict_is_remembered_with_its_date() -> None:
 
 
 def test_another_endpoint_is_another_verdict() -> None:
-    one, other = Untried("x"), Untried("x")
-    one.options = Options({"endpoint": "http://one"})
-    other.options = Options({"endpoint": "http://other"})
+    url = "s3://bucket/store"
+    one = connect(url, {"endpoint": "http://one"})
     verdicts.remember(one, claims=True, words="it was tried")
-    assert verdicts.remembered(other) is None
-    one.options = Options({"endpoint": "http://one", "jobs": "3"})
-    assert verdicts.remembered(one) is not None
+    assert verdicts.remembered(connect(url, {"endpoint": "http://other"})) is None
+    assert verdicts.remembered(connect(url)) is None
+    assert verdicts.remembered(connect(url, {"endpoint": "http://one", "jobs": "3"})) is not None
+
+
+@pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
+def test_an_endpoint_of_the_environment_is_another_verdict(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    url = "s3://bucket/store"
+    for host in ("http://one", "http://other"):
+        monkeypatch.setenv(variable, host)
+        assert verdicts.remembered(connect(url)) is None
+        verdicts.remember(connect(url), claims=True, words="it was tried")
+        assert verdicts.remembered(connect(url, {"endpoint": host})) is not None
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"key": "another"}', b"\xff"])
@@ -425,3 +497,25 @@ def test_the_object_store_opens_beside_what_an_examination_left() -> None:
     examine(backend)
     make_store(backend)
     assert ObjectStore(backend).file.id
+
+
+@pytest.mark.parametrize(
+    ("url", "options"),
+    [
+        ("http://127.0.0.1:3/store", {}),
+        ("s3://bucket/store", {"endpoint": "http://127.0.0.1:3", "anonymous": "true"}),
+    ],
+    ids=["http", "s3"],
+)
+def test_a_server_that_is_not_there_holds_nothing_as_far_as_anybody_knows(
+    url: str, options: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dsa.remotes.retry.LONGEST_WAIT_SECONDS", 0.01)
+    report = doctor(connect(url, options))
+    found = report.examination
+    assert found.read.can is None
+    assert not found.is_empty
+    assert "no connection" in found.read.words
+    assert [one.words for one in (found.list, found.write)].count(found.read.words) == 0
+    _, remarks = text.read(report)
+    assert next(iter(remarks)).endswith("could not be examined")

@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from uuid import uuid4
 
@@ -18,17 +23,20 @@ from servers.proxy import Fault, Plan, faulty
 from servers.scripted import NOTHING, Answer, Scripted, scripted
 
 import dsa
-from dsa.cas import layout, listings
+from dsa.cas import history, layout, listings
 from dsa.cas.far import Tailed
 from dsa.cas.refs import Ref
 from dsa.errors import AccessError, DamageError, UsageError
 from dsa.remotes import retry
 from dsa.remotes.connect import connect
 from dsa.remotes.http import HttpBackend
+from dsa.remotes.listed import Listed
+from dsa.remotes.memory import MemoryBackend
 from dsa.remotes.options import Options
 
 KEY = "packs/0123.zip"
 DATA = b"0123456789"
+ENTRY = history.LogState("uuid", "A <a@b>", "2026-01-01T00:00:00Z", None).encode()
 
 
 @pytest.fixture(autouse=True)
@@ -177,6 +185,14 @@ def test_another_range_than_asked_for_is_refused(server: Scripted, answer: Answe
     assert server.asked() == ["GET"]
 
 
+def test_a_wrong_range_is_refused_before_its_bytes_are_taken_in(server: Scripted) -> None:
+    headers = {"Content-Range": "bytes 0-99/100", "Content-Length": "100"}
+    endless = Answer(206, b"0", headers, cut=1)  # the rest would never come
+    with pytest.raises(AccessError, match="another range"):
+        backend_of(server, endless).read(KEY, 0, 3)
+    assert server.asked() == ["GET"]
+
+
 def test_a_range_that_is_shorter_than_said_is_asked_for_again(server: Scripted) -> None:
     headers = {"Content-Range": "bytes 2-4/10"}
     backend = backend_of(server, Answer(206, b"2", headers), part(b"234", 2, 10))
@@ -246,13 +262,15 @@ def test_what_does_not_pass_is_said_at_once(server: Scripted, status: int, text:
         backend.read(KEY)
     assert backend.url in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert (caught.value.is_outage, caught.value.is_refusal) == (False, status == 403)
     assert server.asked() == ["GET"]
 
 
 def test_a_server_that_stays_ill_is_no_access(server: Scripted) -> None:
     backend = backend_of(server, *[Answer(500)] * retry.TRIES)
-    with pytest.raises(AccessError, match="HTTP 500"):
+    with pytest.raises(AccessError, match="HTTP 500") as caught:
         backend.info(KEY)
+    assert caught.value.is_outage
     assert len(server.requests) == retry.TRIES
 
 
@@ -270,6 +288,33 @@ def test_a_file_that_was_moved_is_found(server: Scripted) -> None:
     assert backend_of(server, moved, part(b"23", 2, 10)).read(KEY, 2, 2) == b"23"
     assert server.requests[1].path == "/elsewhere/%40x"
     assert server.requests[1].headers["range"] == "bytes=2-3"
+
+
+def test_a_signed_url_that_a_server_leads_to_is_not_repeated(
+    server: Scripted, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "dsa")
+    signed = Answer(302, b"", {"Location": "/signed?X-Amz-Signature=SECRET"})
+    backend = backend_of(server, signed, Answer(503), signed, Answer(206, DATA))
+    with pytest.raises(AccessError, match=f"{KEY}: the server does not say which range") as caught:
+        backend.read(KEY, 0, 10)
+    assert len(server.requests) == 4
+    assert "try 1 failed" in caplog.text
+    assert "SECRET" not in caplog.text + str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["ftp://u:SECRET@host/?SECRET", "http://u:SECRET@127.0.0.1:1/?a=SECRET", "http://[?a=SECRET"],
+)
+def test_nor_is_one_that_leads_nowhere(
+    server: Scripted, caplog: pytest.LogCaptureFixture, location: str
+) -> None:
+    caplog.set_level("INFO", "dsa")
+    backend = backend_of(server, *[Answer(302, b"", {"Location": location})] * retry.TRIES)
+    with pytest.raises(AccessError) as caught:
+        backend.read(KEY, 0, 10)
+    assert "SECRET" not in caplog.text + str(caught.value)
 
 
 def test_nobody_there_and_no_such_host_are_one_line() -> None:
@@ -416,10 +461,29 @@ def test_what_is_listed_is_what_the_store_has(site: Site) -> None:
 def test_a_log_is_found_by_its_numbers(site: Site) -> None:
     near = connect(str(site.folder))
     for number in (1, 2, 3):
-        near.create(layout.log_key("some/set", number), b"{}")
+        near.create(layout.log_key("some/set", number), ENTRY)
     keys = [layout.log_key("some/set", number) for number in (1, 2, 3)]
     assert [info.key for info in connect(site.url).list("log/some/set/")] == keys
     assert [info.key for info in connect(site.url).list("log/")] == keys
+
+
+@pytest.mark.parametrize(("says", "most"), [(b"{}", 1), (ENTRY, 4)])
+def test_a_server_that_has_an_answer_to_everything_has_no_endless_log(
+    monkeypatch: pytest.MonkeyPatch, says: bytes, most: int
+) -> None:
+    monkeypatch.setattr("dsa.remotes.listed.MOST_ENTRIES", 4)
+
+    class Yes(MemoryBackend):
+        def read(
+            self, key: str, start: int = 0, length: int | None = None
+        ) -> bytes:  # the protocol's
+            return b'{"dataset": "ds"}\n' if key == listings.DATASETS else says
+
+    found = Listed(Yes()).list("log/ds/")
+    keys = [info.key for info in islice(found, most)]
+    assert keys == [layout.log_key("ds", number + 1) for number in range(most)]
+    with pytest.raises((StopIteration, DamageError)):  # no next one
+        next(found)
 
 
 @pytest.mark.parametrize("listing", [b"<html>", b'{"dataset": "a"', b"[]\n", b"\xff"])
@@ -471,3 +535,71 @@ def test_the_second_look_asks_for_less(site: Site, web: Nginx) -> None:
 def test_an_id_is_found_by_its_first_digits(site: Site) -> None:
     ref = (site.folder / layout.ref_key("some/set", "1.1")).read_text()
     assert "some/set@1.1" in site.run("show", f"some/set@{ref[:9]}").stdout
+
+
+# --- servers that do not answer, or never end ----------------------------------------------------
+
+
+def test_an_endless_file_is_not_counted_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dsa.remotes.http._MOST_COUNTED", 100_000)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = listening.accept()
+                    with connection, suppress(OSError):
+                        asked = connection.recv(10_000)
+                        if asked.startswith(b"HEAD"):
+                            connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+                            continue
+                        connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+                        while True:
+                            connection.sendall(bytes(10_000))
+
+        threading.Thread(target=serve, daemon=True).start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/store"
+        backend = HttpBackend(url, Options({}))
+        for ask in (
+            lambda: backend.info(KEY),
+            lambda: backend.read(KEY),
+            lambda: backend.tail(KEY, 10),
+            lambda: backend.open(KEY),
+        ):
+            with pytest.raises(AccessError, match="does not tell the length"):
+                ask()
+        listening.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize(
+    ("url", "options"),
+    [
+        ("http://127.0.0.1:{port}/store", {}),
+        ("s3://bucket/store", {"endpoint": "http://127.0.0.1:{port}", "anonymous": "true"}),
+        ("ftp://127.0.0.1:{port}/store", {}),
+        ("sftp://127.0.0.1:{port}/store", {}),
+    ],
+    ids=["http", "s3", "ftp", "sftp"],
+)
+def test_a_silent_server_is_given_up_after_two_tries_and_a_word(
+    url: str,
+    options: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    home: Path,  # nobody's keys and logins
+) -> None:
+    for name in ("http._SILENCE", "ftp._SILENCE", "s3session.SHORT_READ", "ssh._CONNECT"):
+        monkeypatch.setattr(f"dsa.remotes.{name}_SECONDS", 2)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        host = f"127.0.0.1:{listening.getsockname()[1]}"
+        port = host.rpartition(":")[2]
+        given = {name: text.format(port=port) for name, text in options.items()}
+        began = time.monotonic()
+        with pytest.raises(AccessError, match="no connection") as caught:
+            connect(url.format(port=port), given).read(KEY)
+        assert time.monotonic() - began < 10
+    assert caught.value.is_outage
+    assert "FSTimeoutError" not in str(caught.value)
+    (line,) = (one for one in caplog.records if one.levelname == "WARNING")
+    assert line.getMessage().startswith("no answer from ")
+    assert host in line.getMessage()

@@ -113,3 +113,12 @@ def test_an_error_that_does_not_pass_holds_nothing_back() -> None:
 
 def _refuse(connection: object) -> None:
     raise ValueError
+
+
+def test_a_silent_server_is_tried_once_more_and_that_is_told_first() -> None:
+    call = Failing(ConnectionError(), *[TimeoutError()] * 5)
+    told: list[int] = []
+    with pytest.raises(TimeoutError):
+        retried(call, lambda _: True, tell_silence=lambda: told.append(call.calls))
+    assert call.calls == 1 + retry.SILENT_TRIES
+    assert told == [2]

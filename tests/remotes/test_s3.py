@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import logging
 import os
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -235,6 +237,7 @@ def test_who_may_only_read_reads_and_is_told_at_the_first_write(gateway: Ceph) -
         with pytest.raises(AccessError, match="no permission for") as error:
             call()
         assert f"s3://{bucket}/below/" in str(error.value)
+        assert (error.value.is_refusal, error.value.is_outage) == (True, False)
     large = at(gateway, bucket, put_limit="1")
     with pytest.raises(AccessError, match="no permission for CreateMultipartUpload"):
         large.publish(staged(large, b"xx"), "new")
@@ -450,7 +453,46 @@ def test_a_server_without_ranges_is_cut_to_size() -> None:
         assert at(server).read(KEY, 2, 3) == b"234"
 
 
+ENDLESS = bytes(40 * MIB)
+READS: dict[str, Callable[[S3Backend], object]] = {
+    "read": lambda backend: backend.read(KEY, 2, 3),
+    "tail": lambda backend: backend.tail(KEY, 3)[0],
+}
+
+
+@pytest.mark.parametrize("way", READS)
+@pytest.mark.parametrize("headers", [{}, {"Content-Range": "bytes 2-4/5"}])
+def test_what_nobody_asked_for_takes_no_memory(way: str, headers: dict[str, str]) -> None:
+    """Where a server sends everything, or more than it says."""
+    wrong = Answer(206 if headers else 200, ENDLESS, headers)
+    right = Answer(206, bytes(3), {"Content-Range": "bytes 2-4/5"})
+    with scripted(wrong, right) as server:
+        backend = at(server)
+        backend.fs  # noqa: B018  # the libraries' own memory is not what is measured
+        tracemalloc.start()
+        try:
+            assert READS[way](backend) == bytes(3)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert peak < len(ENDLESS) // 2
+
+
+def test_a_server_that_sends_everything_is_not_waited_for() -> None:
+    cut = Answer(200, b"0123456789", {"Content-Length": "1000"}, cut=10)
+    with scripted(cut) as server:
+        assert at(server).read(KEY, 2, 3) == b"234"
+
+
 # --- sending -------------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 5 * 2**40))
+def test_a_stream_takes_bounded_memory_however_large_it_is(size: int) -> None:
+    part, jobs = max(s3parts.part_sizes(size)), s3parts.parts_at_once(size)
+    assert 1 <= jobs <= s3parts.PARTS_AT_ONCE
+    assert jobs * part <= max(part, s3parts.STREAM_BYTES)
+    assert jobs == s3parts.PARTS_AT_ONCE or size > 300 * 2**30
 
 
 @given(st.integers(1, 5 * 2**40))
@@ -516,8 +558,34 @@ def test_a_lost_answer_to_the_completion_is_no_loss(gateway: Ceph) -> None:
 
 
 STARTED = Answer(200, b"<X><UploadId>u</UploadId></X>")
+WHEN = {"Last-Modified": "Sat, 03 Jan 2026 04:05:06 GMT"}
+
+
+def test_a_file_of_which_no_time_is_told_is_young() -> None:
+    with scripted(Answer(200, b"data")) as server:
+        info = at(server).info(KEY)
+    assert info is not None
+    assert info.size == 4
+    assert abs(info.modified - time.time()) < 60
+
+
 #: There is no such file, but a bucket; and nothing that was begun, neither of this file nor of others.
-NOTHING_THERE = (HEAD_404, *[Answer(200, b"<X/>")] * 3)
+LISTED = Answer(200, b"<ListBucketResult><Name>bucket</Name></ListBucketResult>")
+NOTHING_THERE = (HEAD_404, LISTED, *[Answer(200, b"<X/>")] * 2)
+
+
+@pytest.mark.parametrize("there", [HEAD_404, Answer(200, b"x")])
+@pytest.mark.parametrize("said", [b"", b"<X/>"])
+def test_a_file_that_is_only_said_to_be_finished_is_not_believed(
+    there: Answer, said: bytes
+) -> None:
+    head = dataclasses.replace(there, headers=WHEN)
+    part = Answer(200, headers={"ETag": f'"{md5(b"xx").hexdigest()}"'})
+    with scripted(*NOTHING_THERE, STARTED, part, Answer(200, said), head) as server:
+        backend = at(server, put_limit="1")
+        with pytest.raises(AccessError, match="it is not there"):
+            backend.send(io.BytesIO(b"xx"), KEY, 2, lambda: True)
+    assert server.asked()[-1] == "HEAD"  # and what was sent is not given up
 
 
 def test_parts_that_the_server_forgot_are_told() -> None:
@@ -819,10 +887,10 @@ def test_a_server_that_does_not_list_what_was_begun_is_sent_all_of_it(
     lacking: Answer, there: tuple[Answer, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retry, "TRIES", 1)
-    done = Answer(200, b"<X/>")
-    bucket = Answer(200, b"<X/>")
-    first = (HEAD_404, bucket, *there, lacking, STARTED, CREATED, done)
-    with scripted(*first, HEAD_404, STARTED, CREATED, done) as server:
+    done = Answer(200, b"<X/>"), Answer(200, b"xx", WHEN)
+    bucket = LISTED
+    first = (HEAD_404, bucket, *there, lacking, STARTED, CREATED, *done)
+    with scripted(*first, HEAD_404, STARTED, CREATED, *done) as server:
         backend = at(server, put_limit="1")
         assert backend.send(io.BytesIO(b"xx"), KEY, 2, lambda: True)
         assert backend.send(io.BytesIO(b"xx"), KEY, 2, lambda: True)  # and is not asked again
@@ -863,13 +931,13 @@ def test_many_parts_are_listed_page_by_page(monkeypatch: pytest.MonkeyPatch) -> 
 
     first = "<IsTruncated>true</IsTruncated><NextPartNumberMarker>1</NextPartNumberMarker>"
     pages = part(1, b"ab", first), part(2, b"c", "<IsTruncated>false</IsTruncated>")
-    done = Answer(200, b"<X/>")
-    with scripted(*NOTHING_THERE[:2], BEGUN, *pages, Answer(200, b"<X/>"), done) as server:
+    done = Answer(200, b"<X/>"), Answer(200, b"abc", WHEN)
+    with scripted(*NOTHING_THERE[:2], BEGUN, *pages, Answer(200, b"<X/>"), *done) as server:
         assert at(server, put_limit="1").send(io.BytesIO(b"abc"), KEY, 3, lambda: True)
-    assert server.asked() == ["HEAD", "GET", "GET", "GET", "GET", "GET", "POST"]
+    assert server.asked() == ["HEAD", "GET", "GET", "GET", "GET", "GET", "POST", "HEAD"]
     assert "part-number-marker=1" in server.requests[4].path
     for data in (b"ab", b"c"):
-        assert md5(data).hexdigest().encode() in server.requests[-1].body
+        assert md5(data).hexdigest().encode() in server.requests[-2].body
 
 
 def test_what_was_left_long_ago_is_forgotten_but_nothing_that_somebody_works_at(
@@ -1021,6 +1089,13 @@ def test_a_wrong_sha1_that_is_refused_is_told_at_once() -> None:
     assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize("busy", [refusal(429, "SlowDown"), refusal(400, "RequestTimeout")])
+def test_a_server_that_is_busy_does_not_refuse_a_sha1(busy: Answer) -> None:
+    with scripted(*[busy] * retry.TRIES) as server, pytest.raises(AccessError):
+        at(server).write_attested("a", b"data", bytes(20))
+    assert len(server.requests) > 1
+
+
 def test_a_listing_gives_the_md5_of_what_was_sent_whole(
     gateway: Ceph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1093,6 +1168,15 @@ def test_the_server_copies_large_files_in_parts(
     assert not uploads(gateway, target)
 
 
+def test_a_server_that_is_not_there_is_named_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "TRIES", 1)
+    with pytest.raises(AccessError, match="no connection") as caught:
+        at("http://127.0.0.1:1").read(KEY)
+    assert str(caught.value).endswith(f"/{KEY}: Connection refused")
+    assert str(caught.value).count("127.0.0.1:1") == 1
+    assert caught.value.is_outage
+
+
 def test_two_servers_are_two_endpoints() -> None:
     here, there = at("http://127.0.0.1:1"), at("http://127.0.0.1:2")
     assert not here.same_endpoint(there)
@@ -1157,3 +1241,52 @@ class Since(Plan):
     def draw(self) -> tuple[Fault | None, float]:
         fault, _ = super().draw()
         return (self.fault if self.requests > self.number else fault), 0.5
+
+
+# --- which place it is ----------------------------------------------------------------------------
+
+
+def test_a_place_is_its_server_and_its_user_too(
+    monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    def place(**options: str) -> str:
+        return connect("s3://bucket/store", options).place
+
+    (home / "profiles").write_text(
+        "[profile lab]\nendpoint_url = http://lab\n[profile same]\nendpoint_url = http://lab\n"
+    )
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(home / "profiles"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(home / "none"))
+    aws = place()
+    assert place(region="eu-central-1", jobs="3") == aws
+    assert place(endpoint="https://s3.eu-central-1.amazonaws.com") == aws
+    found = {aws, place(region="cn-north-1"), place(anonymous="true"), place(endpoint="http://x"),
+             place(profile="lab"), place(profile="same")}  # fmt: skip
+    assert len(found) == 6
+    monkeypatch.setenv("AWS_PROFILE", "lab")
+    assert place() == place(profile="lab")
+    monkeypatch.setenv("AWS_PROFILE", "none")
+    with pytest.raises(DsaError, match="none"):
+        place()
+
+
+def test_a_web_site_is_no_s3_whatever_is_asked() -> None:
+    page = Answer(404, b"<html><p>Welcome</html>")
+    asks: list[Callable[[Any], object]] = [
+        lambda backend: backend.exists(),
+        lambda backend: list(backend.list("refs/")),
+        lambda backend: list(backend.children("")),
+        lambda backend: backend.read(KEY),
+        lambda backend: backend.info(KEY),
+    ]
+    for ask in asks:
+        with (
+            scripted(page, page) as server,
+            pytest.raises(AccessError, match="does not speak S3") as caught,
+        ):
+            ask(at(server))
+        assert server.endpoint in str(caught.value)
+        assert not caught.value.is_outage
+    whole = Answer(200, b"<html><p>Welcome</p></html>")
+    with scripted(whole) as server, pytest.raises(AccessError, match="does not speak S3"):
+        at(server).exists()

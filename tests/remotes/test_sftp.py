@@ -24,6 +24,7 @@ from servers.sshd import Sshd, free_port, make_key, sshd
 
 from dsa.cas.backend import Backend
 from dsa.errors import AccessError, DsaError, UsageError
+from dsa.remotes import pipelined
 from dsa.remotes.connect import connect
 
 IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
@@ -56,6 +57,7 @@ def test_an_unknown_host_key_is_refused_with_its_fingerprint(
     assert ssh_server.fingerprint in str(caught.value)
     assert ssh_server.fingerprint.startswith("SHA256:")
     assert "ED25519" in str(caught.value)
+    assert not caught.value.is_outage  # nobody else is asked in its place
     assert caught.value.hint is not None
     assert "known_hosts" in caught.value.hint
     assert not (tmp_path / "store").exists()
@@ -225,8 +227,9 @@ def test_a_wrong_key_is_a_refused_login(ssh_server: Sshd, tmp_path: Path, home: 
 def test_a_command_that_ends_at_once_is_no_connection(tmp_path: Path) -> None:
     config = tmp_path / "config"
     config.write_text("Host test\n  ProxyCommand false\n")
-    with pytest.raises(AccessError, match="no connection to sftp://test"):
+    with pytest.raises(AccessError, match="no connection to sftp://test") as caught:
         connect(f"sftp://test{tmp_path}/store", {"config": str(config)}).exists()
+    assert caught.value.is_outage
 
 
 def test_where_nothing_may_be_written_it_is_an_access_error(tmp_path: Path) -> None:
@@ -362,6 +365,106 @@ def test_without_links_creation_is_still_exclusive(tmp_path: Path) -> None:
         assert os.listdir(tmp_path / "store/site/tmp") == []
 
 
+@pytest.fixture
+def no_links(tmp_path: Path) -> Iterator[Sshd]:
+    with sshd(tmp_path / "sshd", subsystem="internal-sftp -P hardlink") as server:
+        yield server
+
+
+class Breaking:
+    """`pipelined.write`, in whose way the connection breaks when it comes to write these bytes."""
+
+    def __init__(self, server: Sshd, data: bytes, at: range, written: int = 0) -> None:
+        self._server, self._data, self._at, self._written = server, data, at, written
+        self._write = pipelined.write
+        self._count = -1
+
+    def __call__(self, client: pipelined.Client, handle: bytes, at: int, data: bytes) -> None:
+        if data == self._data:
+            self._count += 1
+            if self._count in self._at:
+                self._write(client, handle, at, data[: self._written])
+                self._server.cut()
+        self._write(client, handle, at, data)
+
+
+@pytest.mark.parametrize("written", [0, 20, 41])
+def test_without_links_a_ref_is_written_to_its_end_after_the_connection_broke(
+    no_links: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int
+) -> None:
+    backend = place(no_links, tmp_path)
+    ref = b"a" * 40 + b"\n"
+    # The first to be written is the temporary file.
+    monkeypatch.setattr(pipelined, "write", Breaking(no_links, ref, range(1, 3), written))
+    assert backend.create("refs/ds/@1", ref) is True
+    assert backend.read("refs/ds/@1") == ref
+    assert backend.create("refs/ds/@1", b"b" * 40 + b"\n") is False
+    assert os.listdir(tmp_path / "store/site/tmp") == []
+
+
+def test_without_links_a_ref_that_cannot_be_written_to_its_end_is_taken_away(
+    no_links: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = place(no_links, tmp_path)
+    ref = b"a" * 40 + b"\n"
+    monkeypatch.setattr(pipelined, "write", Breaking(no_links, ref, range(1, 99)))
+    with pytest.raises(AccessError, match="no connection"):
+        backend.create("refs/ds/@1", ref)
+    assert not (tmp_path / "store/refs/ds/@1").exists()
+
+
+def test_without_links_what_another_wrote_meanwhile_is_never_written_over(
+    no_links: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = place(no_links, tmp_path)
+    ref, other = b"a" * 40 + b"\n", b"b" * 40 + b"\n"
+
+    class Replaced(Breaking):
+        def __call__(self, *args: Any) -> None:
+            try:
+                super().__call__(*args)
+            except Exception:
+                (tmp_path / "store/refs/ds/@1").write_bytes(other)
+                raise
+
+    monkeypatch.setattr(pipelined, "write", Replaced(no_links, ref, range(1, 2)))
+    assert backend.create("refs/ds/@1", ref) is False
+    assert backend.read("refs/ds/@1") == other
+
+
+@pytest.mark.parametrize(
+    ("there", "won"), [(b"", None), (b"a" * 9, None), (b"b", False), (b"", True)]
+)
+def test_without_links_an_answer_that_was_lost_is_settled_by_looking(
+    no_links: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bytes, won: bool | None
+) -> None:
+    """None: nobody can know whose it is; True: it was never created."""
+    backend = place(no_links, tmp_path)
+    ref = b"a" * 40 + b"\n"
+    path = tmp_path / "store/refs/ds/@1"
+    open_file = pipelined.Client.open
+    lost: list[str] = []
+
+    def losing(client: pipelined.Client, name: str, mode: str = "r", bufsize: int = -1) -> Any:
+        if mode == "wx" and not lost:
+            lost.append(name)
+            if not won:
+                path.write_bytes(there)
+            no_links.cut()
+        return open_file(client, name, mode, bufsize)
+
+    monkeypatch.setattr(pipelined.Client, "open", losing)
+    if won is None:
+        with pytest.raises(DsaError, match="was created and not written") as caught:
+            backend.create("refs/ds/@1", ref)
+        assert caught.value.hint
+        assert path.read_bytes() == there
+    else:
+        assert backend.create("refs/ds/@1", ref) is won
+        assert path.read_bytes() == (ref if won else there)
+    assert len(lost) == 1
+
+
 def test_a_read_after_the_connection_broke_connects_anew(tmp_path: Path) -> None:
     with sshd(tmp_path / "sshd") as server:
         backend = place(server, tmp_path)
@@ -476,3 +579,48 @@ def test_what_killed_writers_left_long_ago_goes(ssh_server: Sshd, tmp_path: Path
     place(ssh_server, tmp_path).write(KEY, b"z")
     assert sorted(tmp.iterdir()) == sorted([young, other])
     assert backend.read(KEY) == b"z"
+
+
+def test_a_proxy_command_that_is_not_there_is_named(tmp_path: Path) -> None:
+    config = tmp_path / "config"
+    config.write_text("Host far\n  ProxyCommand no-such-program %h %p\n")
+    backend = connect("sftp://far/store", {"config": str(config)})
+    for ask in (backend.exists, lambda: backend.read(KEY), lambda: backend.write(KEY, b"x")):
+        with pytest.raises(AccessError, match=r"ProxyCommand.*no-such-program far 22: No such"):
+            ask()
+
+
+def test_nothing_that_goes_wrong_while_connecting_is_a_missing_file(
+    ssh_server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for error in (FileNotFoundError(2, "gone", "/x"), KeyError("x"), NotADirectoryError(20, "no")):
+        backend = place(ssh_server, tmp_path)
+
+        def fail(error: Exception = error) -> None:
+            raise error
+
+        monkeypatch.setattr(backend, "connect", fail)
+        with pytest.raises(AccessError, match="no connection to sftp://"):
+            backend.exists()
+        with pytest.raises(AccessError, match="no connection to sftp://"):
+            backend.read(KEY)
+
+
+def test_hints_name_the_commands_for_the_port_and_user_of_the_url(
+    ssh_server: Sshd, tmp_path: Path, home: Path
+) -> None:
+    where = f"-p {ssh_server.port} {ssh_server.user}@127.0.0.1"
+    write_config(home, f"Host *\n  IdentityFile {ssh_server.key}\n")
+    with pytest.raises(AccessError) as caught:
+        connect(ssh_server.url(tmp_path / "store")).exists()
+    assert f"`ssh {where}`" in str(caught.value.hint)
+    public = Path(f"{make_key(tmp_path / 'other')}.pub").read_text()
+    (home / ".ssh/known_hosts").write_text(f"[127.0.0.1]:{ssh_server.port} {public}")
+    with pytest.raises(AccessError) as caught:
+        connect(ssh_server.url(tmp_path / "store")).exists()
+    assert f"`ssh-keygen -R '[127.0.0.1]:{ssh_server.port}'`" in str(caught.value.hint)
+    (home / ".ssh/known_hosts").write_text(ssh_server.known_hosts.read_text())
+    write_config(home, f"Host *\n  IdentityFile {tmp_path}/other\n  IdentitiesOnly yes\n")
+    with pytest.raises(AccessError, match="does not let") as caught:
+        connect(ssh_server.url(tmp_path / "store")).exists()
+    assert f"`ssh {where}`" in str(caught.value.hint)
