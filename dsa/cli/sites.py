@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Argument, Option
 
+from dsa.cas.names import is_folder, printable
 from dsa.cli.common import verb
 from dsa.cli.run import Run
 from dsa.errors import ConflictError, DamageError, DsaError, UsageError
@@ -49,6 +51,7 @@ def mirror(
     """
     if run.store_option:
         raise UsageError("the stores are SRC and DST, not --store", hint="dsa mirror SRC DST --all")
+    _refuse_mistyped(run, target)
     with run.progress() as progress:
         report = run.store(source).mirror(
             run.store(target),
@@ -67,6 +70,17 @@ def mirror(
         raise error
 
 
+def _refuse_mistyped(run: Run, target: str) -> None:
+    """Refuse a bare name that is neither a remote nor a folder: it would become a new store here."""
+    is_bare = not (is_folder(target) or "/" in target)
+    if is_bare and target not in run.settings.remotes and not Path(target).is_dir():
+        name = printable(target)
+        raise UsageError(
+            f"{name} is neither a remote nor a folder here",
+            hint=f"write ./{name} for a new folder; `dsa remote add {name} URL` names a store",
+        )
+
+
 def _error(report: MirrorReport) -> DsaError | None:
     """Return what was not mirrored as an error; None where nothing stood in the way."""
     if report.is_clean:
@@ -75,7 +89,7 @@ def _error(report: MirrorReport) -> DsaError | None:
     if report.conflicts:
         told.append(f"{len(report.conflicts)} in conflict with what {report.target} has")
     if report.damaged:
-        told.append(f"{len(report.damaged)} damaged")
+        told.append(f"{len(report.damaged)} damaged")  # at which side, each of them says
     problems = [f"{name}: {why}" for name, why in {**report.conflicts, **report.damaged}.items()]
     return (DamageError if report.damaged else ConflictError)(
         f"not everything {'can be' if report.dry_run else 'was'} mirrored: {', '.join(told)}",

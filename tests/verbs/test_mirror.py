@@ -7,28 +7,36 @@ import random
 import shutil
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 import pytest
 from collisions import ONE, OTHER
 from distant import WRITING, FarBackend, push_to
+from servers.conditions import IgnoringMemory
 from servers.places import PLACES, READ_ONLY
 from treetools import ODD, Tree, assert_same, make, run_python, snapshot, stored
 
 import dsa
-from dsa.cas import layout
+from dsa.cas import layout, listing
 from dsa.cas.backend import Backend
 from dsa.cas.history import LogState, append
 from dsa.cas.ids import ObjectId
+from dsa.cas.index import write_index
+from dsa.cas.listing import Listing
+from dsa.cas.names import folds_with
+from dsa.cas.objects import Wanted
 from dsa.cas.objectstore import ObjectStore
 from dsa.cas.refs import Ref
 from dsa.cli.app import run as run_cli
 from dsa.errors import AccessError, ConflictError, DsaError, NotFoundError, UsageError
 from dsa.remotes.connect import connect
 from dsa.remotes.local import LocalBackend
+from dsa.remotes.memory import MemoryBackend
 from dsa.reports import MirrorReport, VerifyReport
-from dsa.verbs.mirror import carrier
+from dsa.verbs.mirror import carrier, whole
 from dsa.verbs.mirror.landing import Landing
+from dsa.verbs.mirror.refs import Refs, compare
 from dsa.verbs.mirror.whole import Wish, mirror
 from dsa.verbs.verify.whole import verify
 
@@ -251,7 +259,9 @@ def test_a_mirror_without_changes_writes_nothing_and_asks_little(
     assert not target.calls(*WRITING)
     assert len(far.asked) + len(target.asked) < 20
     for asked in (far.asked, target.asked):
-        assert {key.partition("/")[0] for method, key in asked} <= {"dsa.json", "refs", "log"}
+        looked_at = {key for _, key in asked if not key.startswith(("dsa.json", "refs/", "log/"))}
+        # Two folders of the target are listed, one request each, however many datasets there are.
+        assert looked_at == (set() if asked is far.asked else {layout.DAMAGED, layout.LISTING})
 
 
 def test_where_listings_tell_the_md5_no_ref_is_read(
@@ -494,6 +504,64 @@ def test_withdrawals_travel_only_when_they_are_asked_for(
     assert mirrored(source, target, withdrawals=True).withdrawn == ()
 
 
+def test_what_is_withdrawn_while_it_is_on_its_way_is_not_published(
+    source: LocalBackend, target: FarBackend
+) -> None:
+    def before(method: str, key: str) -> None:
+        if method == "create" and key == "refs/ds/@1":
+            withdraw(source, "ds@2")
+
+    target.before = before
+    report = mirrored(source, target, "ds")
+    assert (report.mirrored, report.withdrawn_at_source) == (("ds@1",), ("ds@2",))
+    assert list(refs(target)) == ["refs/ds/@1"]
+
+
+def test_what_is_damaged_says_at_which_side(source: LocalBackend, target: FarBackend) -> None:
+    mirrored(source, target)
+    target.write("refs/ds/@1", b"nonsense")
+    source.write("refs/lab/other/@1", b"nonsense")
+    report = mirrored(source, target)
+    assert target.url in report.damaged["ds@1"]
+    assert source.url in report.damaged["lab/other@1"]
+
+
+def test_names_clash_as_they_do_for_a_push_and_thousands_are_compared_at_once() -> None:
+    chosen = random.Random(4)
+    words = ["a", "A", "b", "B", "aB", "Ab"]
+
+    def name() -> tuple[str, str]:
+        return "/".join(chosen.choices(words, k=chosen.randint(1, 3))), chosen.choice(words)
+
+    found = set()
+    for _ in range(300):
+        taken, wanted = {name() for _ in range(chosen.randint(0, 4))}, name()
+        if wanted in taken:
+            continue
+        there, here = MemoryBackend(), MemoryBackend()
+        for backend, names in ((there, taken), (here, {wanted})):
+            for dataset, revision in names:
+                backend.write(layout.ref_key(dataset, revision), f"{'1' * 40}\n".encode())
+        revisions = [revision for dataset, revision in taken if dataset == wanted[0]]
+        other = (
+            folds_with(wanted[1], revisions)
+            if revisions
+            else folds_with(wanted[0], [dataset for dataset, _ in taken])
+        )
+        plan = compare(Refs(here, None), Refs(there, None), {wanted}, withdrawals=False)
+        assert (wanted in plan.conflicts) == (other is not None), (wanted, taken)
+        found.add(wanted in plan.conflicts)
+    assert found == {True, False}
+    many = MemoryBackend()
+    for number in range(20_000):
+        many.write(f"refs/ds/@{number}", f"{number:040x}\n".encode())
+    mine = Refs(many, None)
+    began = time.monotonic()
+    plan = compare(mine, Refs(MemoryBackend(), None), mine.found.keys(), withdrawals=False)
+    assert len(plan.new) == 20_000
+    assert time.monotonic() - began < 20
+
+
 def test_two_contents_with_one_id_never_stand_for_each_other(
     target: FarBackend, tmp_path: Path
 ) -> None:
@@ -729,6 +797,104 @@ def test_a_log_that_does_not_follow_is_named(source: LocalBackend, target: FarBa
     assert list(log_files(target)) == ["log/ds/@00000001.json"]
 
 
+def test_the_log_of_a_dataset_travels_only_where_that_dataset_is(
+    source: LocalBackend, target: FarBackend, tmp_path: Path
+) -> None:
+    write_log(source, "ds", "of the source's ds")
+    write_log(source, "lab/other", "of the other")
+    push_to(target, make(tmp_path / "u", {"a.txt": b"another dataset of this name"}), "ds@1")
+    withdraw(source, "lab/other@1")
+    report = mirrored(source, target)
+    assert (list(report.conflicts), report.mirrored) == (["ds@1"], ("ds@2",))
+    assert report.withdrawn_at_source == ("lab/other@1",)
+    assert (report.log_entries, log_files(target)) == (0, {})
+    apart = FarBackend()
+    push_to(apart, make(tmp_path / "v", {"a": b""}), "DS@1")
+    write_log(apart, "DS", "its own")
+    assert list(mirrored(source, apart, "ds").conflicts) == ["ds@1", "ds@2"]
+    assert list(log_files(apart)) == ["log/DS/@00000001.json"]
+    assert mirrored(source, FarBackend(), "ds", dry_run=True).is_clean
+
+
+def test_a_log_alone_is_not_written_to_a_store_that_needs_a_newer_release(
+    source: LocalBackend, target: FarBackend
+) -> None:
+    mirrored(source, target)
+    write_log(source, "ds", "one")
+    said = json.loads(target.read("dsa.json")) | {"requires_to_write": ["magic"]}
+    target.write("dsa.json", json.dumps(said).encode())
+    with pytest.raises(DsaError, match="magic"):
+        mirrored(source, target)
+    assert not log_files(target)
+
+
+def test_a_log_alone_is_not_written_where_two_writers_could_overwrite_each_other(
+    source: LocalBackend, target: FarBackend
+) -> None:
+    mirrored(source, target)
+    write_log(source, "ds", "one")
+    ignoring = IgnoringMemory()
+    ignoring.files = target.files
+    with pytest.raises(DsaError, match="overwrite each other"):
+        mirrored(source, ignoring)
+    assert not log_files(target)
+
+
+def test_listings_that_a_killed_mirror_left_behind_are_renewed_by_the_next(
+    source: LocalBackend, target: FarBackend
+) -> None:
+    mirrored(source, target, "ds@1")
+    right = FarBackend()
+    mirrored(source, right)
+
+    def before(method: str, key: str) -> None:
+        if method in WRITING and key.startswith(layout.LISTING):
+            raise Stopped
+
+    target.before = before
+    with pytest.raises(Stopped):
+        mirrored(source, target)
+    assert refs(target) == refs(right)
+    target.before = lambda method, key: None
+    assert b"lab/other" not in target.read("listing/@datasets.jsonl")
+    assert mirrored(source, target, dry_run=True).is_clean
+    assert b"lab/other" not in target.read("listing/@datasets.jsonl")
+    assert mirrored(source, target).mirrored == ()
+    for name in ("@datasets.jsonl", "ds/@revisions.jsonl", "lab/other/@revisions.jsonl"):
+        assert target.read(f"listing/{name}") == right.read(f"listing/{name}")
+    for backend in (source, target):
+        withdraw(backend, "ds@1")
+    assert mirrored(source, target).is_clean
+    assert b"withdrawn" in target.read("listing/ds/@revisions.jsonl")
+    del target.files["listing/@datasets.jsonl"]
+    assert mirrored(source, target).is_clean
+    assert b"lab/other" in target.read("listing/@datasets.jsonl")
+    target.asked.clear()
+    mirrored(source, target)
+    assert not target.calls(*WRITING)
+
+
+def test_after_a_ctrl_c_nobody_waits_long_for_a_listing(
+    source: LocalBackend, target: FarBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(whole, "_PATIENCE_SECONDS", 0.2)
+    hanging = threading.Event()
+
+    def before(method: str, key: str) -> None:
+        if method == "create" and key == "refs/lab/other/@1":
+            raise KeyboardInterrupt
+        if key.startswith(layout.LISTING):
+            hanging.wait(60)
+
+    target.before = before
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        mirrored(source, target)
+    assert time.monotonic() - began < 30
+    hanging.set()
+    assert "refs/ds/@2" in target.files
+
+
 def test_readers_that_cannot_list_find_what_was_mirrored(
     source: LocalBackend, target: FarBackend
 ) -> None:
@@ -736,6 +902,20 @@ def test_readers_that_cannot_list_find_what_was_mirrored(
     lines = target.read("listing/ds/@revisions.jsonl").decode().splitlines()
     assert [json.loads(line)["revision"] for line in lines] == ["1", "2"]
     assert b"lab/other" in target.read("listing/@datasets.jsonl")
+
+
+def test_a_listing_that_a_killed_mirror_left_behind_is_renewed_by_the_next_one(
+    source: LocalBackend, target: FarBackend
+) -> None:
+    mirrored(source, target)
+    whole = target.read("listing/ds/@revisions.jsonl")
+    target.write("listing/ds/@revisions.jsonl", whole.splitlines(keepends=True)[0])
+    target.asked.clear()
+    mirrored(source, target, dry_run=True)
+    assert not target.calls(*WRITING)
+    assert mirrored(source, target).mirrored == ()
+    assert target.read("listing/ds/@revisions.jsonl") == whole
+    assert target.calls(*WRITING) == {"write listing": 1}
 
 
 def test_a_dry_run_tells_what_would_travel_and_writes_nothing(
@@ -787,7 +967,7 @@ def test_a_target_that_may_not_be_written_to_is_no_access_before_data_is_read(
 
     def before(method: str, key: str) -> None:
         if method in WRITING:
-            raise AccessError("no permission")
+            raise AccessError("no permission", is_refusal=True)
 
     target.before = before
     far.asked.clear()
@@ -814,7 +994,112 @@ def test_damage_on_record_at_the_target_is_healed_by_what_comes(
     assert not any(finding.kind == "missing" for finding in found.findings)
 
 
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_mirroring_again_heals_what_is_on_record_as_damaged_at_the_target(
+    target: FarBackend, tmp_path: Path, dry_run: bool
+) -> None:
+    source = far_source(tmp_path)
+    mirrored(source, target)
+    large = layout.object_key(ObjectId.of(noise(9, 300_000)))
+    tree = ObjectStore(target).revisions.get("a", "1").manifest.data
+    for content in (noise(3, 700), ObjectStore(target).objects.read(Wanted(tree))):
+        key = holding(target, content)
+        flip(target, key, target.files[key][0].index(content) + 5)
+    flip(target, large, 5)
+    before = refs(target)
+    assert verify(ObjectStore(target), [], data=True).recorded == 3
+    held = dict(target.files)
+    report = mirrored(source, target, dry_run=dry_run)
+    assert (report.is_clean, report.mirrored, report.there) == (True, (), ("a@1", "b@1"))
+    if dry_run:  # trees are made, and not counted
+        assert (report.healed, target.files) == (2, held)
+        return
+    assert report.healed == 3
+    found = verify(ObjectStore(target), [], data=True, record=False)
+    assert not [finding for finding in found.findings if finding.is_damage]
+    assert refs(target) == before
+    source.asked.clear()
+    target.asked.clear()
+    again = mirrored(source, target)
+    assert (again.healed, again.objects_sent) == (0, 0)
+    assert not target.calls(*WRITING)
+    assert not source.calls("read")["read index"]
+
+
+def test_what_neither_side_has_whole_is_named(target: FarBackend, tmp_path: Path) -> None:
+    source = far_source(tmp_path)
+    mirrored(source, target)
+    for backend in (source, target):
+        key = holding(backend, noise(3, 700))
+        flip(backend, key, backend.files[key][0].index(noise(3, 700)) + 5)
+    verify(ObjectStore(target), [], data=True)
+    report = mirrored(source, target)
+    assert list(report.damaged) == ["a@1"]
+    assert source.url in report.damaged["a@1"]
+
+
+@pytest.mark.parametrize("folder", [layout.PACKS, layout.OBJECTS, layout.INDEX])
+def test_pieces_of_files_that_another_tool_left_are_got_around(tmp_path: Path, folder: str) -> None:
+    source = far_source(tmp_path)
+    target = connect(f"memory://{tmp_path.name}", {"single_writer": "true"})
+    target.write("dsa.json", source.read("dsa.json"))
+    left = {}
+    for info in source.list(folder):
+        if folder != layout.OBJECTS or info.size > 100_000:
+            left[info.key] = source.read(info.key, 0, info.size // 2)
+            target.write(info.key, left[info.key])
+    assert left
+    report = mirrored(source, target)
+    assert (report.mirrored, report.is_clean) == (("a@1", "b@1"), True)
+    found = verify(ObjectStore(target), [], data=True, record=False).findings
+    if folder == layout.INDEX:  # it is only derived
+        assert not found
+    else:  # it stays, and is named
+        assert all(target.read(key) == data for key, data in left.items())
+        assert {finding.subject for finding in found} == set(left)
+    whole = FarBackend()
+    assert mirrored(target, whole).is_clean
+    checked(whole)
+    assert mirrored(source, target).there == ("a@1", "b@1")
+
+
 # --- other ways -----------------------------------------------------------------------------------
+
+
+class OneServer(FarBackend):
+    """Copies from its like by itself."""
+
+    def same_endpoint(self, other: Backend) -> bool:
+        return isinstance(other, OneServer)
+
+    def copy_from(self, other: Backend, key: str) -> None:
+        self.create(key, other.read(key))
+
+
+def test_a_server_copies_no_pack_that_an_index_only_says_is_wanted(tmp_path: Path) -> None:
+    source = OneServer()
+    push_to(source, make(tmp_path / "a", {f"p{n}": noise(n, 500) for n in range(8)}), "public@1")
+    secret: Tree = {f"s{n}": b"secret" * 83 + b"%02d" % n for n in range(8)}
+    push_to(source, make(tmp_path / "b", secret), "private@1")
+    store = ObjectStore(source)
+    public, private = (store.revisions.get(name, "1") for name in ("public", "private"))
+    lying, true = (store.indexes.listing(one) for one in (public, private))
+    table = lying.table
+    for name in ("pack", "offset"):
+        at = table.schema.get_field_index(name)
+        table = table.set_column(at, listing.SCHEMA.field(name), true.table[name])
+    index = tmp_path / "index"
+    write_index(index, Listing(table, lying.root), public.manifest, public.revision_json)
+    source.write(layout.index_key(public.id), index.read_bytes())
+    for is_there in (False, True):
+        target = OneServer()
+        if is_there:  # by its own right: then no location may say that other objects lie there
+            mirrored(source, target, "private")
+        report = mirrored(source, target, "public", server_side=True)
+        assert (report.mirrored, report.packs_whole) == (("public@1",), 1)
+        checked(target)
+        travelled = any(b"secretsecret" in data for data, _ in target.files.values())
+        assert travelled == is_there
 
 
 @pytest.mark.parametrize("kind", ["s3-moto", "s3-ceph"])
@@ -834,6 +1119,19 @@ def test_a_server_copies_between_two_stores_of_its_own(
     part = mirrored(one, third, "ds@2", server_side=True)
     assert part.is_clean
     checked(third)
+
+
+def test_two_buckets_of_one_name_at_two_servers_are_two_places(source: LocalBackend) -> None:
+    def bucket(port: int) -> Backend:
+        where = {"endpoint": f"http://127.0.0.1:{port}", "anonymous": "true"}
+        return connect("s3://datasets", where)
+
+    held = ObjectStore(source)
+    held.backend = bucket(1)
+    for port in (1, 2):
+        wish = Wish(everything=True, server_side=port == 2)
+        with pytest.raises(UsageError, match="twice" if port == 1 else "the same server"):
+            mirror(held, bucket(port), None, wish)
 
 
 def test_a_server_can_only_copy_what_it_serves(source: LocalBackend, target: FarBackend) -> None:
@@ -857,6 +1155,29 @@ def test_what_can_only_be_read_is_a_source_too(
     assert report.mirrored == ("ds@1", "ds@2", "lab/other@1")
     checked(target)
     assert mirrored(backend, target).mirrored == ()
+
+
+def test_a_name_that_is_neither_a_remote_nor_a_folder_does_not_become_a_store(
+    source: LocalBackend,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run_cli(["mirror", str(source.root), "bakcup", "--all"]) == 2
+    assert "./bakcup" in capfd.readouterr().err
+    assert not (tmp_path / "bakcup").exists()
+    assert run_cli(["mirror", str(source.root), "./backup", "--all"]) == 0
+    assert run_cli(["mirror", str(source.root), "backup", "--all"]) == 0
+    assert run_cli(["remote", "add", "copies", str(tmp_path / "elsewhere"), "--no-check"]) == 0
+    assert run_cli(["mirror", str(source.root), "copies", "--all"]) == 0
+
+
+def test_hints_name_the_remote_as_it_is_configured(source: LocalBackend) -> None:
+    with pytest.raises(DsaError) as caught:
+        mirror(ObjectStore(source), IgnoringMemory(), None, Wish(everything=True), name="copies")
+    assert "copies" in str(caught.value)
+    assert "dsa remote add copies" in str(caught.value.hint)
 
 
 def test_a_place_without_put_if_absent_is_refused_until_it_is_single_writer(

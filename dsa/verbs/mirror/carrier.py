@@ -124,15 +124,15 @@ class Carrier:
 
     def _copy_pack(self, group: Group, parts: list[Group]) -> None:
         assert self._server is not None
-        self.whole_packs += 1
-        self.copied += len(group.items)
 
-        def wrong() -> None:
-            self.whole_packs -= 1
-            self.copied -= len(group.items)
-            parts.append(group)
+        def note(is_copied: bool) -> None:
+            if is_copied:
+                self.whole_packs += 1
+                self.copied += len(group.items)
+            else:
+                parts.append(group)
 
-        self._landing.copy_pack(self._server, self._backend, group, self.totals, wrong)
+        self._landing.copy_pack(self._server, self._backend, group, self.totals, note)
 
     # --- ranges of packs, packed anew -----------------------------------------------------------
 
@@ -174,13 +174,14 @@ class Carrier:
 
     def _copy_loose(self, item: Item) -> None:
         assert self._server is not None
-        self.copied += 1
 
-        def wrong() -> None:
-            self.copied -= 1
-            self._bad.append(item)
+        def note(is_copied: bool) -> None:
+            if is_copied:
+                self.copied += 1
+            else:
+                self._bad.append(item)
 
-        self._landing.copy_loose(self._server, self._backend, item, self.totals, wrong)
+        self._landing.copy_loose(self._server, self._backend, item, self.totals, note)
 
     def _take(self, came: Iterable[tuple[Item, Path | None]]) -> None:
         for item, staged in came:

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Generator, Iterator
+import logging
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from hashlib import sha1, sha256
-from typing import BinaryIO, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from dsa.cas import layout
 from dsa.cas.backend import Backend
 from dsa.cas.ids import ObjectId
+from dsa.cas.packs import read_directory
+from dsa.errors import TakenError
 from dsa.verbs.mirror.items import Group, Item
+from dsa.verbs.mirror.streams import Hashing, Readable
 from dsa.verbs.sink import Sink, Totals
 from dsa.workers.packer import LargeFile
+
+logger = logging.getLogger(__name__)
 
 #: What a large object that is sent straight on may take of a backend's memory, at a guess.
 _STREAM_WEIGHT = 128 * 1024 * 1024
 
 _PIECE = 1 << 20
-
-#: What is read once, in order.
-Readable = BinaryIO | io.RawIOBase
 
 
 @runtime_checkable
@@ -64,20 +66,19 @@ class Landing(Sink):
         source: Backend,
         group: Group,
         totals: Totals,
-        wrong: Callable[[], object],
+        then: Callable[[bool], object],
     ) -> None:
-        """Let the server copy a whole pack; nobody here reads it."""
+        """Let the server copy a whole pack, nobody here reads it; `then` is told whether it did."""
 
         def note(is_copied: bool) -> None:
             if is_copied:
                 self._note_pack(totals, group.finished("", group.directory()))
-            else:
-                wrong()
+            then(is_copied)
 
         if any(self.presence.is_on_record(item.oid, group.pack.raw) for item in group.items):
-            wrong()  # that name is the one of damaged bytes
+            then(False)  # that name is the one of damaged bytes
             return
-        call = partial(self._copy, place, source, group.key, group.size or 0)
+        call = partial(self._copy_pack, place, source, group)
         self._outlet.put(call, note, size=group.size or 0, weight=0)
 
     def copy_loose(
@@ -86,19 +87,18 @@ class Landing(Sink):
         source: Backend,
         item: Item,
         totals: Totals,
-        wrong: Callable[[], object],
+        then: Callable[[bool], object],
     ) -> None:
-        """Let the server copy a loose object; nobody here reads it."""
+        """Let the server copy a loose object, nobody here reads it; `then` is told whether it did."""
         made = LargeFile(item.oid, item.sha256, None)
 
         def note(is_copied: bool) -> None:
             if is_copied:
                 self._note_loose(made, item.size, totals, None)
-            else:
-                wrong()
+            then(is_copied)
 
         if self.presence.is_damaged(item.oid):
-            wrong()
+            then(False)
             return
         key = layout.object_key(ObjectId(item.oid))
         call = partial(self._copy, place, source, key, item.size)
@@ -113,8 +113,18 @@ class Landing(Sink):
         with suppress(KeyError), open_source() as source:
             reader = Hashing(source, self._check_wanted)
             with io.BufferedReader(reader, _PIECE) as buffered:
-                return self.backend.send(buffered, key, item.size, lambda: reader.has(item))
+                try:
+                    return self.backend.send(buffered, key, item.size, lambda: reader.has(item))
+                except TakenError as error:
+                    logger.warning("%s: its content is sent in a pack", error)
         return False
+
+    def _copy_pack(self, place: ServerSide, source: Backend, group: Group) -> bool:
+        there = self.backend.info(group.key) is not None
+        # What is said of the pack may be wrong, and its other bytes be anyone's.
+        if not _holds_just(self.backend if there else source, group):
+            return False
+        return self._copy(place, source, group.key, group.size or 0)
 
     def _copy(self, place: ServerSide, source: Backend, key: str, size: int) -> bool:
         there = self.backend.info(key)
@@ -128,64 +138,15 @@ class Landing(Sink):
         return there.size == size
 
 
-class Pieces(io.RawIOBase):
-    """A stream of the pieces that an iterator yields; closing it ends the iterator."""
+def _holds_just(backend: Backend, group: Group) -> bool:
+    """Whether a pack's directory, which is read at once, names what is wanted of it and nothing else."""
+    wanted, size = group.directory(), group.size or 0
+    with suppress(KeyError, ValueError):
+        tail = backend.read(group.key, wanted.end, size - wanted.end)
 
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces = pieces
-        self._left = memoryview(b"")
+        def read(start: int, length: int) -> bytes:
+            at = start - wanted.end
+            return tail[at : at + length] if at >= 0 else b""
 
-    def readable(self) -> bool:
-        """Yes."""
-        return True
-
-    def readinto(self, buffer: object) -> int:
-        """Read into a buffer; 0 at the end."""
-        room = memoryview(buffer).cast("B")  # type: ignore[arg-type]  # typeshed's Buffer is newer than 3.11
-        if not self._left:
-            self._left = memoryview(next(self._pieces, b""))
-        count = min(len(room), len(self._left))
-        room[:count] = self._left[:count]
-        self._left = self._left[count:]
-        return count
-
-    def close(self) -> None:
-        """End the iterator too."""
-        if isinstance(self._pieces, Generator):
-            self._pieces.close()
-        super().close()
-
-
-class Hashing(io.RawIOBase):
-    """A stream that is hashed as it is read; `check` is called at each read, and may raise."""
-
-    def __init__(self, source: Readable, check: Callable[[], object] = lambda: None) -> None:
-        self._source = source
-        self._check = check
-        self._sha1 = sha1(usedforsecurity=False)
-        self._sha256 = sha256()
-        self._size = 0
-
-    def has(self, item: Item) -> bool:
-        """Whether what was read is this object, by both digests."""
-        return (self._size, self._sha1.digest(), self._sha256.digest()) == (
-            item.size,
-            item.oid,
-            item.sha256,
-        )
-
-    def readable(self) -> bool:
-        """Yes."""
-        return True
-
-    def readinto(self, buffer: object) -> int:
-        """Read into a buffer; 0 at the end."""
-        self._check()
-        room = memoryview(buffer).cast("B")  # type: ignore[arg-type]  # typeshed's Buffer is newer than 3.11
-        data = self._source.read(len(room)) or b""
-        count = len(data)
-        room[:count] = data
-        self._sha1.update(data)
-        self._sha256.update(data)
-        self._size += count
-        return count
+        return read_directory(read, size).ids == wanted.ids
+    return False

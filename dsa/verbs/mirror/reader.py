@@ -22,7 +22,7 @@ from dsa.remotes.batch import fetch
 from dsa.remotes.local import LocalBackend, translate
 from dsa.remotes.ranges import stream
 from dsa.verbs.mirror.items import Group, Item
-from dsa.verbs.mirror.landing import Hashing, Pieces, Readable
+from dsa.verbs.mirror.streams import Hashing, Pieces, Readable
 from dsa.workers.checker import Checker
 from dsa.workers.crew import cores
 from dsa.workers.packer import FinishedPack
@@ -94,7 +94,7 @@ class Reader:
         try:
             with self._backend.open(layout.object_key(ObjectId(item.oid))) as file:
                 if clone(file.fileno(), str(staged)):
-                    return staged if _is_file(staged, item) else None
+                    return _kept_if_right(staged, item)
                 made = copy_hashed(file.fileno(), str(staged), durable=False)
         except KeyError:
             return None
@@ -116,9 +116,7 @@ class Reader:
                     raise path
                 found.append(None)
                 continue
-            found.append(path if _is_file(path, item) else None)
-            if found[-1] is None:
-                path.unlink(missing_ok=True)
+            found.append(_kept_if_right(path, item))
         return found
 
     def opened(self, key: str, start: int, size: int) -> Readable:
@@ -166,14 +164,14 @@ def is_right(content: bytes | memoryview, item: Item) -> bool:
     )
 
 
-def _is_file(path: Path, item: Item) -> bool:
-    """Whether a file is this object, by both digests; one that is not is removed."""
+def _kept_if_right(path: Path, item: Item) -> Path | None:
+    """Return the path of a file that is this object, by both digests; remove one that is not."""
     with path.open("rb") as file:
         made = copy_hashed(file.fileno(), None)
-    is_right = (made.sha1, made.sha256, made.size) == (item.oid, item.sha256, item.size)
-    if not is_right:
-        path.unlink(missing_ok=True)
-    return is_right
+    if (made.sha1, made.sha256, made.size) == (item.oid, item.sha256, item.size):
+        return path
+    path.unlink()
+    return None
 
 
 def _copy(file: BinaryIO, staged: Path, size: int) -> None:

@@ -12,7 +12,7 @@ from hashlib import md5
 from dsa.cas import layout
 from dsa.cas.backend import Backend, FileInfo
 from dsa.cas.concurrent import each
-from dsa.cas.names import check_dataset, check_revision, folds_with
+from dsa.cas.names import check_dataset, check_revision
 from dsa.cas.refs import MAX_REF_BYTES, Ref
 from dsa.errors import UsageError
 
@@ -33,6 +33,18 @@ class Refs:
             dataset, at, revision = info.key.removeprefix(layout.REFS).rpartition("/@")
             if at and _is_named(dataset, revision) and (datasets is None or dataset in datasets):
                 self.found[dataset, revision] = info
+
+    @property
+    def url(self) -> str:
+        """How a person names the store."""
+        return self._backend.url
+
+    def sizes(self) -> dict[str, dict[str, int]]:
+        """Return of each dataset what its refs measure, in bytes, by revision."""
+        found: dict[str, dict[str, int]] = {}
+        for (dataset, revision), info in self.found.items():
+            found.setdefault(dataset, {})[revision] = info.size
+        return found
 
     def revisions(self, dataset: str) -> list[str]:
         """Return every name that a revision of a dataset ever had."""
@@ -126,18 +138,18 @@ def compare(
     held = (
         _decoded(target.contents(name for name in rest if name in target.found)) if target else {}
     )
-    taken = set(target.found) if target else set()
+    taken = _Spellings(target.found if target else ())
     for name in rest:
         mine, theirs = sent.get(name), held.get(name)
         if not isinstance(mine, Ref):
-            plan.damaged[name] = f"its ref cannot be read: {mine or 'it is gone'}"
-        elif isinstance(theirs, ValueError):
-            plan.damaged[name] = f"its ref at the target cannot be read: {theirs}"
-        elif theirs is not None:
+            plan.damaged[name] = f"its ref in {source.url} cannot be read: {mine or 'it is gone'}"
+        elif target is not None and isinstance(theirs, ValueError):
+            plan.damaged[name] = f"its ref in {target.url} cannot be read: {theirs}"
+        elif isinstance(theirs, Ref):
             _settle(plan, name, mine, theirs, withdrawals=withdrawals)
         elif mine.is_withdrawn and not withdrawals:
             plan.withdrawn.append(name)
-        elif (other := _clash(name, taken)) is not None:
+        elif (other := taken.clash(name)) is not None:
             plan.conflicts[name] = f"the target has {other}, which differs only in letter case"
         else:
             taken.add(name)
@@ -169,11 +181,39 @@ def _decoded(contents: Mapping[Name, bytes]) -> dict[Name, Ref | ValueError]:
     return found
 
 
-def _clash(name: Name, taken: Collection[Name]) -> str | None:
-    """Return what has this name already on a file system that ignores case."""
-    dataset, revision = name
-    revisions = [other for at, other in taken if at == dataset]
-    if revisions:
-        other = folds_with(revision, revisions)
-        return other and f"{dataset}@{other}"
-    return folds_with(dataset, {at for at, _ in taken})
+class _Spellings:
+    """Names as a file system that ignores case sees them: what is taken, folder by folder."""
+
+    def __init__(self, names: Iterable[Name]) -> None:
+        self._datasets: set[str] = set()
+        self._entries: dict[tuple[str, str], dict[str, str]] = {}  # folded -> as spelt -> a name
+        for name in names:
+            self.add(name)
+
+    def add(self, name: Name) -> None:
+        """Take a name."""
+        dataset, revision = name
+        if dataset not in self._datasets:
+            self._datasets.add(dataset)
+            for folder, entry in _steps(dataset):
+                self._at(folder, entry).setdefault(entry, dataset)
+        self._at(f"{dataset}/@", revision).setdefault(revision, f"{dataset}@{revision}")
+
+    def clash(self, name: Name) -> str | None:
+        """Return what is taken and differs from this name only in the case of letters."""
+        dataset, revision = name
+        steps = [(f"{dataset}/@", revision)] if dataset in self._datasets else _steps(dataset)
+        for folder, entry in steps:
+            for spelt, other in self._entries.get((folder, entry.casefold()), {}).items():
+                if spelt != entry:
+                    return other
+        return None
+
+    def _at(self, folder: str, entry: str) -> dict[str, str]:
+        return self._entries.setdefault((folder, entry.casefold()), {})
+
+
+def _steps(dataset: str) -> list[tuple[str, str]]:
+    """Return each folder on the way to a dataset, and what is looked up in it."""
+    segments = dataset.split("/")
+    return [("/".join(segments[:at]), segment) for at, segment in enumerate(segments)]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
-from hashlib import sha256
+from dataclasses import dataclass
+from enum import Enum, auto
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dsa.cas import layout, listing
-from dsa.cas.ids import ID_BYTES, ObjectId
+from dsa.cas import indexes, layout, listing
+from dsa.cas.ids import ID_BYTES
 from dsa.cas.index import write_index
 from dsa.cas.listing import Listing
 from dsa.cas.objectstore import ObjectStore
+from dsa.cas.refs import Ref
 from dsa.cas.revisions import Published
-from dsa.cas.trees import FOLDER, tree_header
+from dsa.cas.trees import FOLDER
 from dsa.errors import DamageError
 from dsa.progress import SILENT, Progress
 from dsa.verbs.marked import Marked
@@ -22,17 +24,38 @@ from dsa.verbs.mirror.carrier import Carrier
 from dsa.verbs.mirror.items import Item
 from dsa.verbs.mirror.landing import Landing, ServerSide
 from dsa.verbs.presence import Presence, check_collisions
-from dsa.verbs.sending import missing_trees
+from dsa.verbs.sending import new_trees
 from dsa.verbs.sink import distinct
 
 logger = logging.getLogger(__name__)
 
 _ASKED_AT_ONCE = 16_384
-_TREES_AT_ONCE_BYTES = 4 * 1024 * 1024
 _MOST_TABLES = 8
 
 #: What is remembered of objects that the target has, as columns of a listing.
 _KNOWN = ("mode", "size", "sha1", "sha256", "pack", "offset")
+
+
+class Outcome(Enum):
+    """What came of bringing a revision."""
+
+    PUBLISHED = auto()
+    LOST_RACE = auto()  # another writer published it, or something else
+    WITHDRAWN = auto()  # from the source, while it was on its way
+
+
+@dataclass(slots=True)
+class Carried:
+    """What travelled, and what did not have to; the fields are those of the report."""
+
+    objects_sent: int = 0
+    bytes_objects: int = 0
+    objects_shared: int = 0
+    bytes_shared: int = 0
+    packs_whole: int = 0
+    packs_new: int = 0
+    objects_unread: int = 0
+    healed: int = 0
 
 
 class Copies:
@@ -56,11 +79,10 @@ class Copies:
         self._server = server
         self._sent: list[pa.Table] = []  # what this run sent, with its places there
         self._last: dict[str, pa.Table] = {}  # of the dataset that was brought last
-        self.objects_sent = self.bytes_sent = self.objects_shared = self.bytes_shared = 0
-        self.packs_whole = self.packs_new = self.objects_unread = 0
+        self.carried = Carried()
 
-    def bring(self, published: Published) -> bool:
-        """Bring one revision; False if another writer published it, or something else, meanwhile.
+    def bring(self, published: Published) -> Outcome:
+        """Bring one revision, unless somebody else publishes or withdraws it meanwhile.
 
         Raises: `DamageError` where the source does not have it whole, `CollisionError` where the
         target has another content under the id of one of its files.
@@ -68,18 +90,37 @@ class Copies:
         sealed = self._source.indexes.listing(published)
         check_collisions(sealed.table)
         if self._marked is None or self._target is None:
-            self._count(published, sealed)
-            return True
-        placed = self._objects(published, sealed, self._covered(published))
+            covered = [] if self._target is None else self._covered(published)
+            missing = self._would_send(sealed, covered)
+            self._share(sealed, missing)
+            return Outcome.PUBLISHED
+        covered = self._covered(published)
+        missing = self._carry(published, sealed, covered)
+        self._share(sealed, missing)
+        placed = Listing(self._with_places(sealed.table, covered), sealed.root)
         self._describe(published, placed)
+        if self._source.revisions.ref(published.dataset, published.revision) != Ref(published.id):
+            return Outcome.WITHDRAWN
         is_first = self._marked.ref(published)
         if is_first and self._marked.found_abandoned_gc:
             # It may have gone on, and deleted what this relied on.
             self._target.refresh()
             self._sent.clear()
-            self._objects(published, sealed, [])
+            self._carry(published, sealed, [])
         self._last = {published.dataset: placed.table.select(_KNOWN)}
-        return is_first
+        return Outcome.PUBLISHED if is_first else Outcome.LOST_RACE
+
+    def heal(self, published: Published) -> None:
+        """Send again what a revision needs that the target has published, and has lost; its ref stays as it is.
+
+        Raises: like `bring`.
+        """
+        sealed = self._source.indexes.listing(published)
+        check_collisions(sealed.table)
+        if self._marked is None:
+            self.carried.healed += len(self._would_send(sealed, []))
+        else:
+            self._carry(published, sealed, [])
 
     # --- what is there already ------------------------------------------------------------------
 
@@ -124,36 +165,32 @@ class Copies:
 
     # --- a dry run ------------------------------------------------------------------------------
 
-    def _count(self, published: Published, sealed: Listing) -> None:
-        """Count what would travel."""
+    def _would_send(self, sealed: Listing, covered: list[pa.Table]) -> pa.Table:
+        """Count what would travel; return it."""
         files = sealed.table.filter(pc.not_equal(sealed.table["mode"], FOLDER))
         rest = files
         if self._target is not None:
-            presence = Presence(self._target.objects, self._covered(published))
+            presence = Presence(self._target.objects, covered)
             rest = files.filter(pc.invert(presence.is_there(files)))
         for table in self._sent:
             rest = rest.filter(pc.invert(pc.is_in(rest["sha1"], value_set=_chunk(table["sha1"]))))
         rest = _each_once(rest)
         self._remember(rest.select(_KNOWN))
-        self._share(files, len(rest), pc.sum(rest["size"], min_count=0).as_py())
-        self.objects_sent += len(rest)
-        self.bytes_sent += pc.sum(rest["size"], min_count=0).as_py()
-
-    def _share(self, files: pa.Table, objects: int, size: int) -> None:
-        count, total = distinct(files)
-        self.objects_shared += count - objects
-        self.bytes_shared += total - size
+        self.carried.objects_sent += len(rest)
+        self.carried.bytes_objects += _bytes(rest)
+        return rest
 
     # --- writing --------------------------------------------------------------------------------
 
-    def _objects(self, published: Published, sealed: Listing, covered: list[pa.Table]) -> Listing:
-        """Bring files and trees; return the listing with its places at the target."""
+    def _carry(self, published: Published, sealed: Listing, covered: list[pa.Table]) -> pa.Table:
+        """Bring files and trees; return the rows of the files that travelled."""
         assert self._target is not None
         assert self._marked is not None
         presence = Presence(self._target.objects, covered)
         missing = self._missing(published, sealed.table, presence)
-        size = pc.sum(missing["size"], min_count=0).as_py()
-        self._progress.start(f"mirroring {published}", files=len(missing), size_bytes=size)
+        self._progress.start(
+            f"mirroring {published}", files=len(missing), size_bytes=_bytes(missing)
+        )
         is_far = self._target.backend.local_path(layout.PACKS) is None
         staging = self._marked.staging
         with Landing(
@@ -162,50 +199,38 @@ class Copies:
             carrier = Carrier(self._source, landing, staging, self._progress, self._server)
             try:
                 lost = carrier.carry(missing)
-                if not lost:
-                    self._trees(sealed, presence, carrier)
+                # Trees are made from the listing, which is proven against them.
+                for trees in () if lost else new_trees(sealed, presence):
+                    carrier.add(trees)
                 carrier.finish()
             finally:
                 carrier.close()
         self._note(carrier)
         if lost:
             raise self._incomplete(published, sealed.table, lost)
-        files = sealed.table.filter(pc.not_equal(sealed.table["mode"], FOLDER))
-        self._share(files, len(missing), size)
-        return Listing(self._with_places(sealed.table, covered), sealed.root)
+        return missing
 
-    def _trees(self, sealed: Listing, presence: Presence, carrier: Carrier) -> None:
-        """Make the trees that the target lacks from the listing, which is proven against them."""
-        pending: list[tuple[bytes, bytes, bytes]] = []
-        size = 0
-        for _, body in listing.tree_bodies(sealed.table, missing_trees(sealed, presence)):
-            data = tree_header(len(body)) + body
-            pending.append((ObjectId.of(data).raw, sha256(data).digest(), data))
-            size += len(data)
-            if size >= _TREES_AT_ONCE_BYTES:
-                carrier.add(pending)
-                pending, size = [], 0
-        carrier.add(pending)
+    def _share(self, sealed: Listing, missing: pa.Table) -> None:
+        """Count what was there before."""
+        count, size = distinct(sealed.table.filter(pc.not_equal(sealed.table["mode"], FOLDER)))
+        self.carried.objects_shared += count - len(missing)
+        self.carried.bytes_shared += size - _bytes(missing)
 
     def _note(self, carrier: Carrier) -> None:
         totals = carrier.totals
-        self.objects_sent += totals.objects_new
-        self.bytes_sent += totals.bytes_new
-        self.packs_whole += carrier.whole_packs
-        self.packs_new += carrier.new_packs
-        self.objects_unread += carrier.copied
+        self.carried.objects_sent += totals.objects_new
+        self.carried.bytes_objects += totals.bytes_new
+        self.carried.packs_whole += carrier.whole_packs
+        self.carried.packs_new += carrier.new_packs
+        self.carried.objects_unread += carrier.copied
+        self.carried.healed += totals.healed
         if len(totals.rows):
             rows = totals.rows.table()
-            names = {
-                "id": "sha1",
-                "size": "size",
-                "sha256": "sha256",
-                "pack": "pack",
-                "offset": "offset",
-            }
-            sent = rows.select(list(names)).rename_columns(list(names.values()))
+            sent = rows.rename_columns(
+                ["sha1" if name == "id" else name for name in rows.column_names]
+            )
             # Trees too are looked for by their ids alone: no mode is that of a folder here.
-            modes = pa.array([0], pa.uint32()).take(pa.array([0] * len(sent), pa.int8()))
+            modes = pa.repeat(pa.scalar(0, pa.uint32()), len(sent))
             self._remember(sent.append_column("mode", modes).select(_KNOWN))
 
     def _remember(self, table: pa.Table) -> None:
@@ -217,7 +242,7 @@ class Copies:
         ids = pa.array([item.oid for item in lost], pa.binary(ID_BYTES))
         paths = listing.paths(table.filter(pc.is_in(table["sha1"], value_set=ids))).to_pylist()
         return DamageError(
-            f"{len(lost)} objects of it are missing or damaged in {self._source.url}, so it was not published",
+            f"{len(lost)} objects of it are missing or damaged in {self._source.url}",
             hint=f"`dsa verify --data {published}` records what is damaged",
             problems=[f"{published}:{path}" for path in paths],
         )
@@ -259,9 +284,14 @@ class Copies:
             self._marked.loose(data)
         write_index(staged, placed, published.manifest, published.revision_json)
         data = staged.read_bytes()
-        backend.publish(staged, layout.index_key(published.id))
+        indexes.publish(backend, staged, published.id)
         backend.flush()
         self._target.indexes.trust(data, published)
+
+
+def _bytes(files: pa.Table) -> int:
+    """Return the size in bytes of all these rows."""
+    return int(pc.sum(files["size"], min_count=0).as_py())
 
 
 def _each_once(files: pa.Table) -> pa.Table:

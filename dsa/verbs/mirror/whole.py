@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from dsa.cas import layout, listings
@@ -25,20 +26,24 @@ from dsa.errors import (
     UsageError,
 )
 from dsa.progress import SILENT, Progress
-from dsa.remotes.transfer import in_order
+from dsa.remotes.transfer import in_order, within
 from dsa.reports import MirrorReport
 from dsa.verbs.doctor import check_claims
 from dsa.verbs.marked import Marked
+from dsa.verbs.mirror import healing
 from dsa.verbs.mirror.landing import ServerSide
 from dsa.verbs.mirror.logs import Log, forward, lacks, logs
 from dsa.verbs.mirror.refs import Name, Plan, Refs, compare
-from dsa.verbs.mirror.revision import Copies
+from dsa.verbs.mirror.revision import Carried, Copies, Outcome
 
 logger = logging.getLogger(__name__)
 
 
 #: Revisions that are read ahead; a store that is far remembers no more than a few indexes.
 _READ_AHEAD = 4
+
+#: What is waited for after a ctrl-C: it may be because nobody answers.
+_PATIENCE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,26 +63,31 @@ def mirror(
     cache: Path | None,
     wish: Wish,
     *,
+    name: str = "",
     progress: Progress = SILENT,
 ) -> MirrorReport:
     """Bring what is asked for from `source` to `target`, which becomes a store if it is none.
 
-    Revisions that cannot be mirrored are named in the report, and the others are mirrored.
+    `name` is the target's among the remotes, if it has one. Revisions that cannot be mirrored are named in the report, and the others are mirrored.
     Raises: `UsageError` for what cannot be meant, `NotFoundError` for what the source has not.
     """
     began, before = time.monotonic(), (replace(source.backend.traffic), replace(target.traffic))
     server = _server(source, target, wish)
     mine = Refs(source.backend, None if wish.everything else _datasets(wish))
     names = mine.found.keys() if wish.everything else _chosen(source, mine, wish)
-    store = _opened(target, cache, wish)
+    store = _opened(target, cache, name, wish)
     theirs = Refs(target, None) if store else None
     plan = compare(mine, theirs, names, withdrawals=wish.withdrawals)
     _refuse_withdrawn(source, plan, wish)
-    work = _Mirror(source, store, target, plan, wish, progress, server)
+    work = _Mirror(source, store, target, name, theirs, plan, wish, progress, server)
+    is_broken_off = False
     try:
-        work.run(cache, {dataset for dataset, _ in names})
-    finally:
-        work.renew_listings()  # whatever ended it: what was published is to be found
+        work.run(cache)
+    except KeyboardInterrupt:
+        is_broken_off = True
+        raise
+    finally:  # whatever ended it: what was published is to be found
+        work.renew_listings(patiently=not is_broken_off)
     logger.info("mirror of %s to %s: %d sent", source.url, target.url, len(work.mirrored))
     spent = (_since(source.backend.traffic, before[0]), _since(target.traffic, before[1]))
     return replace(
@@ -98,6 +108,8 @@ class _Mirror:
     source: ObjectStore
     store: ObjectStore | None  # None: to be made, or a dry run where there is none
     target: Backend
+    name: str  # of the target, where it has one
+    theirs: Refs | None  # the target's, as they were
     plan: Plan
     wish: Wish
     progress: Progress
@@ -109,9 +121,11 @@ class _Mirror:
     damaged: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     store_created: bool = False
-    copies: Copies | None = None
+    carried: Carried = field(default_factory=Carried)
+    unlisted: set[str] = field(default_factory=set)  # datasets that another mirror left so
+    is_ready: bool = False  # to be written to
 
-    def run(self, cache: Path | None, datasets: Collection[str]) -> None:
+    def run(self, cache: Path | None) -> None:
         """Do it all, or, in a dry run, look at it all."""
         for found, told in (
             (self.plan.conflicts, self.conflicts),
@@ -120,28 +134,46 @@ class _Mirror:
             told.update({_text(name): why for name, why in found.items()})
         self.store_created = self.store is None
         if self.wish.dry_run:
-            self.copies = Copies(self.source, self.store, None, self.progress)
-            self._revisions(self.copies)
+            self._bring(None, self._hurt())
             self.withdrawn = [name for name, _ in self.plan.withdraw]
         else:
             if self.store is None:
-                check_claims(self.target)
+                check_claims(self.target, self.name)
                 make_store(self.target)
-                self.store = ObjectStore(self.target, cache)
+                self.store = ObjectStore(self.target, cache, name=self.name)
             self._write(self.store)
-        self._logs(datasets)
+        self._logs()
+        if not self.wish.dry_run:
+            self._look_at_listings()
 
     def _write(self, store: ObjectStore) -> None:
-        if not (self.plan.new or self.plan.withdraw):
+        hurt = self._hurt()
+        if not (self.plan.new or self.plan.withdraw or hurt):
             return
-        store.file.check_writable(store.url)
-        first, _ = (*self.plan.new, *self.plan.withdraw)[0]
-        with Marked(store, *first, self.progress) as marked:
-            self.copies = Copies(self.source, store, marked, self.progress, self.server)
-            self._revisions(self.copies)
+        self._make_ready()
+        first = [name for name, _ in (*self.plan.new, *self.plan.withdraw)]
+        first += [(published.dataset, published.revision) for published in hurt]
+        with Marked(store, *first[0], self.progress) as marked:
+            self._bring(marked, hurt)
             for name, ref in self.plan.withdraw:
                 with self._told(name):
                     self._withdraw(name, ref)
+
+    def _bring(self, marked: Marked | None, hurt: list[Published]) -> None:
+        """Bring what is new, and heal what is hurt; without a mark it is only counted."""
+        copies = Copies(self.source, self.store, marked, self.progress, self.server)
+        self.carried = copies.carried
+        self._revisions(copies)
+        for published in hurt:
+            with self._told((published.dataset, published.revision)):
+                copies.heal(published)
+
+    def _make_ready(self) -> None:
+        """Refuse a target that may not be written to, once, before anything is."""
+        if not self.is_ready and self.store is not None:
+            self.store.file.check_writable(self.store.url)
+            check_claims(self.target, self.name)
+            self.is_ready = True
 
     # --- revisions ------------------------------------------------------------------------------
 
@@ -156,8 +188,11 @@ class _Mirror:
                 logger.warning("%s@%s (%s): %s", *name, ref.manifest, published)
                 continue
             with self._told(name):
-                if copies.bring(published):
+                outcome = copies.bring(published)
+                if outcome is Outcome.PUBLISHED:
                     self.mirrored.append(name)
+                elif outcome is Outcome.WITHDRAWN:
+                    self.plan.withdrawn.append(name)
                 else:
                     self._lost_race(published)
 
@@ -176,6 +211,24 @@ class _Mirror:
             self.plan.there.append((published.dataset, published.revision))
             return
         raise ConflictError("another writer published something else meanwhile")
+
+    def _hurt(self) -> list[Published]:
+        """Return the revisions that the target has, and has lost something of."""
+        if self.store is None or not self.plan.there:
+            return []
+        lost = healing.lost(self.store.objects)
+        if not len(lost):
+            return []
+        found = []
+        for name in self.plan.there:
+            with self._told(name):
+                ref = self.source.revisions.ref(*name)
+                if ref is None or ref.is_withdrawn:
+                    continue
+                published = self.source.revisions.by_id(*name, ref.manifest)
+                if healing.needs_any(self.source.indexes.listing(published), lost):
+                    found.append(published)
+        return found
 
     def _withdraw(self, name: Name, ref: Ref) -> None:
         """Withdraw a revision there, too; where it is not, its name is taken for ever."""
@@ -202,8 +255,10 @@ class _Mirror:
 
     # --- the rest -------------------------------------------------------------------------------
 
-    def _logs(self, datasets: Collection[str]) -> None:
-        """Bring the logs of datasets forward."""
+    def _logs(self) -> None:
+        """Bring the logs of datasets forward that the target has, and has no other ones of that name."""
+        held = {dataset for dataset, _ in (*self.plan.there, *self.mirrored, *self.withdrawn)}
+        datasets = held - {name.rpartition("@")[0] for name in self.conflicts}
         everything = self.wish.everything
         mine = logs(self.source.backend, datasets, everything=everything)
         theirs = logs(self.target, mine, everything=everything) if mine and self.store else {}
@@ -211,26 +266,45 @@ class _Mirror:
             other = theirs.get(dataset, Log(self.target, dataset))
             try:
                 if lacks(log, other):
-                    missing = len(log.entries) - len(other.entries)
-                    self.log_entries += missing if self.wish.dry_run else forward(log, other)
+                    if self.wish.dry_run:
+                        self.log_entries += len(log.entries) - len(other.entries)
+                        continue
+                    self._make_ready()
+                    self.log_entries += forward(log, other)
             except ConflictError as error:
                 self.conflicts[f"{layout.LOG}{dataset}/"] = str(error)
             except DamageError as error:
                 self.damaged[f"{layout.LOG}{dataset}/"] = str(error)
 
-    def renew_listings(self) -> None:
+    def _look_at_listings(self) -> None:
+        """Note which listings were left behind by a run that was killed after its refs."""
+        held = {dataset for dataset, _ in self.plan.there}
+        if self.theirs is not None and held:
+            stale = listings.stale(self.target, self.theirs.sizes(), held)
+            self.unlisted = {name for name in held if listings.revisions_key(name) in stale}
+            if not self.unlisted and stale:
+                self.unlisted = {min(held)}  # the list of all datasets is renewed with any
+
+    def renew_listings(self, *, patiently: bool) -> None:
         """Renew what readers use that cannot list; the revisions are published without it, too."""
-        touched = {dataset for dataset, _ in (*self.mirrored, *self.withdrawn)}
+        touched = {dataset for dataset, _ in (*self.mirrored, *self.withdrawn)} | self.unlisted
         if not touched or self.wish.dry_run:
             return
+        renew = partial(listings.renew, self.target, *sorted(touched))
         try:
-            listings.renew(self.target, *sorted(touched))
-        except DsaError as error:
-            self.warnings.append(f"listing/ in {self.target.url} is not up to date: {error}")
+            self._make_ready()
+            if patiently:
+                renew()
+            else:
+                within(_PATIENCE_SECONDS, renew)
+        except (DsaError, TimeoutError) as error:
+            why = error if isinstance(error, DsaError) else "nobody answered in time"
+            told = f"listing/ in {self.target.url} is not up to date: {why}"
+            logger.warning("%s", told)
+            self.warnings.append(told)
 
     def report(self) -> MirrorReport:
         """Return what came of it; times and traffic are still to be filled in."""
-        made = self.copies or Copies(self.source, self.store, None, self.progress)
         return MirrorReport(
             source=self.source.url,
             target=self.target.url,
@@ -242,13 +316,7 @@ class _Mirror:
             withdrawn_at_source=tuple(map(_text, self.plan.withdrawn)),
             log_entries=self.log_entries,
             store_created=self.store_created,
-            objects_sent=made.objects_sent,
-            bytes_objects=made.bytes_sent,
-            objects_shared=made.objects_shared,
-            bytes_shared=made.bytes_shared,
-            packs_whole=made.packs_whole,
-            packs_new=made.packs_new,
-            objects_unread=made.objects_unread,
+            **asdict(self.carried),
             server_side=self.server is not None,
             warnings=tuple(self.warnings),
             dry_run=self.wish.dry_run,
@@ -262,7 +330,7 @@ def _server(source: ObjectStore, target: Backend, wish: Wish) -> ServerSide | No
             "--all and DATASET exclude each other" if wish.everything else "nothing is named",
             hint="name datasets or revisions, or give --all",
         )
-    if _place(source.backend) == _place(target):
+    if _is_one_place(source.backend, target):
         raise UsageError(f"{target.url} is named twice", hint="a mirror has two stores")
     if not wish.server_side:
         return None
@@ -276,9 +344,12 @@ def _server(source: ObjectStore, target: Backend, wish: Wish) -> ServerSide | No
     return target
 
 
-def _place(backend: Backend) -> str:
-    path = backend.local_path("")
-    return backend.url if path is None else str(path.resolve())
+def _is_one_place(one: Backend, other: Backend) -> bool:
+    """Whether both are the same store."""
+    paths = [backend.local_path("") for backend in (one, other)]
+    if paths[0] is not None and paths[1] is not None:
+        return paths[0].resolve() == paths[1].resolve()
+    return one.place == other.place
 
 
 def _datasets(wish: Wish) -> set[str]:
@@ -331,10 +402,10 @@ def _oldest_first(new: list[tuple[Name, Ref]]) -> list[tuple[Name, Ref]]:
     ]
 
 
-def _opened(target: Backend, cache: Path | None, wish: Wish) -> ObjectStore | None:
+def _opened(target: Backend, cache: Path | None, name: str, wish: Wish) -> ObjectStore | None:
     """Open the target; None where a store is still to be made."""
     try:
-        return ObjectStore(target, cache)
+        return ObjectStore(target, cache, name=name)
     except NotFoundError:
         if wish.dry_run:
             check_place(target)
