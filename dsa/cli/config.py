@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -114,6 +114,7 @@ def import_datajoint(
         for name, keys in plan.keys.items():
             credentials.has_profile(profiles, name, keys)
     edit.check_addable(target, plan.remotes)
+    plan = _settable(plan, target)
     if not dry_run:
         for name, keys in plan.keys.items() if write_credentials else ():
             credentials.add_profile(profiles, name, keys)
@@ -134,6 +135,21 @@ def import_datajoint(
         "dry_run": dry_run,
     }
     run.told(facts, *_told(plan, target, profiles if write_credentials else None, dry_run=dry_run))
+
+
+def _settable(plan: Plan, target: Path) -> Plan:
+    """Return a plan without the settings that its file may not have, with a remark for each."""
+    from dsa.config import edit
+
+    settings, remarks = {}, list(plan.remarks)
+    for key, text in plan.settings.items():
+        try:
+            edit.check_value(target, key, text)
+        except UsageError as error:
+            remarks.append(f"{error}: left out")
+        else:
+            settings[key] = text
+    return replace(plan, settings=settings, remarks=tuple(remarks))
 
 
 def _told(plan: Plan, target: Path, profiles: Path | None, *, dry_run: bool) -> Iterator[str]:

@@ -56,6 +56,7 @@ def add(
     """Name a store, and try out what it can do; for a remote that is there, set more options.
 
     Credentials are not among them: they stay where AWS's tools, OpenSSH and others keep them.
+    Exit 6 if it can neither be read nor written; it has its name all the same.
     """
     from dsa.config import edit
     from dsa.config.settings import Remote
@@ -65,27 +66,34 @@ def add(
     is_new = edit.add_remote(file, new)
     done = f"{name} is {new.url}" if is_new else f"{name} is {new.url} already"
     run.say(f"{done}, says {file}")
-    report, problem = (None, None) if no_check else _examined(run, _in_file(file, name) or new)
+    report, problem, code = (None, None, 0)
+    if not no_check:
+        report, problem, code = _examined(run, edit.remote_of(file, name))
     if run.json:
         facts = {"name": name, "url": new.url, "options": dict(new.options), "file": str(file)}
         doctor = report.as_json() if report else None
         run.told(facts | {"changed": is_new, "doctor": doctor, "problem": problem})
     elif report is not None:
         run.show(report)
+    run.leave(code)
 
 
-def _examined(run: Run, place: Remote) -> tuple[DoctorReport | None, str | None]:
-    """Let doctor look at a remote that was added; what goes wrong with that takes nothing back."""
+def _examined(run: Run, place: Remote) -> tuple[DoctorReport | None, str | None, int]:
+    """Let doctor look at a remote that was added; what goes wrong with that takes nothing back.
+
+    Return also the exit code, which is doctor's own.
+    """
     from dsa.cli import console
     from dsa.config.settings import value
     from dsa.verbs.doctor import doctor
 
     try:
-        return doctor(place.connect(value(run.layers, "jobs")), place.name), None
+        report = doctor(place.connect(value(run.layers, "jobs")), place.name)
     except DsaError as error:
         problem = f"{place.name} could not be examined: {error}"
         console.say(console.harmless(f"dsa: warning: {problem}"))
-        return None, problem
+        return None, problem, error.exit_code
+    return report, None, _code(report)
 
 
 def list_(run: Run) -> None:
@@ -119,7 +127,7 @@ def show(run: Run, name: Name) -> None:
         return run.told(facts)
     console.out(name)
     console.out(f"  url      {printable(str(facts['url']))}")
-    for option, text in place.options.items():
+    for option, text in facts["options"].items():
         console.out(f"  option   {printable(f'{option} = {text}')}")
     console.out(f"  from     {printable(place.source)}")
     if facts["is_default"]:
@@ -193,8 +201,12 @@ def doctor(
     """
     report = run.store(place, options=read_options(option or [])).doctor()
     run.show(report)
+    run.leave(_code(report))
+
+
+def _code(report: DoctorReport) -> int:
     found = report.examination
-    run.leave(0 if found.read.can or found.write.can else AccessError.exit_code)
+    return 0 if found.read.can or found.write.can else AccessError.exit_code
 
 
 def read_options(given: Iterable[str]) -> dict[str, str]:
@@ -211,20 +223,25 @@ def read_options(given: Iterable[str]) -> dict[str, str]:
 
 
 def _facts(place: Remote, default: str | None) -> dict[str, Any]:
-    from dsa.config.secrets import without_credentials
+    from dsa.config.secrets import shown
+    from dsa.remotes.urls import without_credentials
 
     return {
         "name": place.name,
         "url": without_credentials(place.url),
-        "options": dict(place.options),
+        "options": shown("", place.options),
         "is_default": place.name == default,
         "file": place.source,
     }
 
 
 def _whole(url: str) -> str:
-    """Return a local path as it is found from everywhere; a URL as it is."""
-    return url if "://" in url else str(Path(url).expanduser().absolute())
+    """Return a local path as it is found from everywhere; a URL in its usual form."""
+    from dsa.remotes.urls import tidied
+
+    if not url.strip():
+        raise UsageError("an empty text is no store", hint="`.` is the current folder")
+    return tidied(url) if "://" in url else str(Path(url).expanduser().absolute())
 
 
 def _file(*, project: bool) -> Path:
@@ -236,17 +253,6 @@ def _file(*, project: bool) -> Path:
 def _files_with(run: Run, name: str) -> list[Path]:
     """Return the files that configure a remote; what the last one says is in force."""
     return [Path(layer.source) for layer in run.layers if name in layer.remotes]
-
-
-def _in_file(file: Path, name: str) -> Remote | None:
-    """Return a remote as a file has it now, with all its options."""
-    import tomllib
-
-    from dsa.config.layers import parse
-    from dsa.config.settings import merge
-
-    layer = parse(tomllib.loads(file.read_text(encoding="utf-8")), str(file), file.parent.parent)
-    return merge([layer]).remotes.get(name)
 
 
 def register(app: typer.Typer) -> None:

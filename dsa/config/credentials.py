@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dsa.config.edit import write_whole
+from dsa.config.locked import locked
 from dsa.errors import AccessError, ConflictError, UsageError
 
 _MODE = 0o600  # for the owner alone
@@ -54,15 +55,16 @@ def add_profile(file: Path, name: str, keys: Keys) -> bool:
     Afterwards only the owner may read the file. Raises: `ConflictError` where the profile has
     other keys.
     """
-    if has_profile(file, name, keys):
-        return False
     file = file.resolve()
-    before = file.read_bytes() if file.exists() else b""
-    gap = b"" if not before else b"\n" if before.endswith(b"\n") else b"\n\n"
-    profile = (
-        f"[{name}]\naws_access_key_id = {keys.access}\naws_secret_access_key = {keys.secret}\n"
-    )
-    write_whole(file, before + gap + profile.encode(), mode=_MODE)
+    with locked(file):
+        if has_profile(file, name, keys):
+            return False
+        before = file.read_bytes() if file.exists() else b""
+        gap = b"" if not before else b"\n" if before.endswith(b"\n") else b"\n\n"
+        profile = (
+            f"[{name}]\naws_access_key_id = {keys.access}\naws_secret_access_key = {keys.secret}\n"
+        )
+        write_whole(file, before + gap + profile.encode(), mode=_MODE)
     return True
 
 

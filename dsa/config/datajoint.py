@@ -89,7 +89,7 @@ def plan(config: Mapping[str, Any], source: str) -> Plan:
         remarks.append(
             f"djarchive.{_ELSEWHERE} is no setting of dsa: a .dsaignore or --exclude leaves files out"
         )
-    return Plan(tuple(remotes), keys, _logging(said, source, remarks), tuple(remarks))
+    return Plan(tuple(remotes), keys, _logging(config, source, remarks), tuple(remarks))
 
 
 def _of(ours: Mapping[str, Any], prefix: str) -> dict[str, Any]:
@@ -121,15 +121,20 @@ def _remote(name: str, texts: Mapping[str, str], source: str, *, has_keys: bool)
     return Remote(name, f"s3://{texts.get('bucket', _BUCKET).strip('/')}", options, source)
 
 
-def _logging(said: Mapping[str, Any], source: str, remarks: list[str]) -> dict[str, str]:
+def _logging(config: Mapping[str, Any], source: str, remarks: list[str]) -> dict[str, str]:
+    """Return the log level, DataJoint's own, and the log file, which is among what is custom."""
+    custom = config.get("custom")
     settings = {}
-    level = said.get("loglevel")
+    level = config.get("loglevel")
     if level is not None:
         known = _LEVELS.get(str(level).lower())
         if known:
             settings["log.level"] = known
         else:
             remarks.append(f"{source}: there is no log level {level!r}: left out")
-    if isinstance(said.get("logfile"), str) and said["logfile"]:
-        settings["log.file"] = str(Path(said["logfile"]).expanduser().absolute())
+    file = custom.get("logfile") if isinstance(custom, Mapping) else None
+    if isinstance(file, str) and file:
+        settings["log.file"] = str(Path(file).expanduser().absolute())
+    elif file:
+        remarks.append(f"{source}: the logfile is no path: left out")
     return settings

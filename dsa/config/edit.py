@@ -13,10 +13,19 @@ from uuid import uuid4
 
 from dsa.cas.names import printable
 from dsa.config.keys import KEYS
-from dsa.config.layers import parse
-from dsa.config.secrets import refuse_secrets, without_credentials
-from dsa.config.settings import Remote, check_name, check_option, known_options, value
-from dsa.errors import AccessError, ConflictError, DsaError, NotFoundError, UsageError
+from dsa.config.layers import folder_of, parse
+from dsa.config.locked import locked
+from dsa.config.secrets import refuse_secrets
+from dsa.config.settings import (
+    Remote,
+    check_name,
+    check_option,
+    known_options,
+    remote_in,
+    value,
+)
+from dsa.errors import AccessError, ConflictError, NotFoundError, UsageError
+from dsa.remotes.urls import tidied, without_credentials
 
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument
@@ -34,15 +43,32 @@ def add_remote(file: Path, remote: Remote) -> bool:
     for option in remote.options:
         check_option(option)
     remote.check()
-    with _changing(file) as document:
+    with _changing(file) as change:
+        document = change.document
+        wanted = {"url": remote.url, **remote.options}
+        if _has_dotted(document, _REMOTES) and remote.name not in document[_REMOTES]:
+            change.added = {_REMOTES: {remote.name: wanted}}
+            return True
         remotes = _table(document, _REMOTES, file, is_super=True)
         if _url_there(remotes, remote, file) is None:
             remotes[remote.name] = _new_table(beside=remotes)
         there = remotes[remote.name]
-        wanted = {"url": remote.url, **remote.options}
         changed = {name: text for name, text in wanted.items() if there.get(name) != text}
         there.update(changed)
+        # With the options that it had: nothing is written that could not be used.
+        read_remote(document.unwrap(), file, remote.name).check()
     return bool(changed)
+
+
+def read_remote(document: Mapping[str, Any], file: Path, name: str) -> Remote:
+    """Return a remote as one file has it, whatever else that says."""
+    remotes = {name: document[_REMOTES][name]}
+    return remote_in(parse({_REMOTES: remotes}, str(file), folder_of(file)), name)
+
+
+def remote_of(file: Path, name: str) -> Remote:
+    """Return a remote as a file has it now, with all its options."""
+    return read_remote(_read(file.resolve())[1].unwrap(), file, name)
 
 
 def check_addable(file: Path, remotes: Iterable[Remote]) -> None:
@@ -57,13 +83,15 @@ def remove_remote(file: Path, name: str) -> bool:
 
     Raises: `NotFoundError` if this file has no such remote.
     """
-    with _changing(file) as document:
+    with _changing(file) as change:
+        document = change.document
         remotes = document.get(_REMOTES, {})
         if name not in remotes:
             raise NotFoundError(f"there is no remote {printable(name)} in {file}")
-        del remotes[name]
-        if not remotes:
-            del document[_REMOTES]
+        if not change.drop(remotes[name]):
+            del remotes[name]
+            if not remotes and not _has_comments(document, _REMOTES):
+                del document[_REMOTES]
         was_default = bool(document.get("default") == name)
         if was_default:
             del document["default"]
@@ -79,21 +107,35 @@ def set_value(file: Path, key: str, text: str) -> None:
     if remote is not None:
         _set_option(file, *remote, text)
         return
-    known = _known(key)
-    there = known.spelled(text)
-    value([parse(_nested(key, there), str(file), Path("/"))], key)
-    with _changing(file) as document:
+    there = check_value(file, key, text)
+    with _changing(file) as change:
+        document = change.document
         section, dot, name = key.rpartition(".")
         table = _table(document, section, file) if dot else document
         if table.get(name) != there:
             table[name] = there
 
 
+def check_value(file: Path, key: str, text: str) -> object:
+    """Return what would be written for a setting; `UsageError` where it cannot be in this file."""
+    there = _known(key).spelled(text)
+    refuse_secrets(text, {})
+    layer = parse(_nested(key, there), str(file), folder_of(file))
+    if layer.outside:
+        raise UsageError(
+            f"{key} is not in the project's folder: {printable(text)}",
+            hint="a project names only files of its own; set it without --project, for yourself",
+        )
+    value([layer], key)
+    return there
+
+
 def unset(file: Path, key: str) -> None:
     """Take a setting, or a remote's option, out of a file; `NotFoundError` if it is not in it."""
     remote = _remote_option(key)
     section, name = key.rpartition(".")[::2]
-    with _changing(file) as document:
+    with _changing(file) as change:
+        document = change.document
         if remote is not None:
             table, name = document.get(_REMOTES, {}).get(remote[0], {}), remote[1]
             if name == "url":
@@ -106,7 +148,7 @@ def unset(file: Path, key: str) -> None:
         if not isinstance(table, Mapping) or name not in table:
             raise NotFoundError(f"{key} is not set in {file}", hint="`dsa config` shows what is")
         del table[name]  # type: ignore[attr-defined]  # tomlkit's tables and documents are mutable
-        if section in document and not table:
+        if section in document and not table and not _has_comments(document, section):
             del document[section]
 
 
@@ -116,30 +158,28 @@ def _url_there(remotes: Mapping[str, Any], remote: Remote, file: Path) -> str | 
     if there is None:
         return None
     url = there.get("url") if isinstance(there, Mapping) else None
-    if url != remote.url:
+    if not isinstance(url, str) or tidied(url) != remote.url:
         raise ConflictError(
             f"the remote {remote.name} is {printable(without_credentials(str(url)))} in {file}",
             hint=f"`dsa remote remove {remote.name}` first, or choose another name",
         )
-    return remote.url
+    return url
 
 
 def _set_option(file: Path, name: str, option: str, text: str) -> None:
-    with _changing(file) as document:
-        there = document.get(_REMOTES, {}).get(name)
+    with _changing(file) as change:
+        there = change.document.get(_REMOTES, {}).get(name)
         if there is None:
             raise NotFoundError(
                 f"there is no remote {printable(name)} in {file}",
                 hint=f"`dsa remote add {printable(name)} URL` adds one",
             )
-        url = text if option == "url" else str(there.get("url"))
         if option != "url":
             check_option(option)
+            url = str(there.get("url"))
             refuse_secrets(url, {option: text}, known=known_options(url))
-        changed = {**{key: str(one) for key, one in there.items() if key != "url"}, option: text}
-        changed.pop("url", None)
-        Remote(name, url, changed).check()
-        there[option] = text
+        there[option] = tidied(text) if option == "url" else text
+        read_remote(change.document.unwrap(), file, name).check()
 
 
 def _remote_option(key: str) -> tuple[str, str] | None:
@@ -204,19 +244,125 @@ def _read(file: Path) -> tuple[str, TOMLDocument]:
         raise AccessError(f"{file} cannot be read: {error.strerror}") from error
 
 
-@contextmanager
-def _changing(file: Path) -> Iterator[TOMLDocument]:
-    """Give a file as a document; what it is made to say replaces it, whole or not at all."""
-    import tomlkit
+class _Change:
+    """What is to be done to a file beside what is done to its document."""
 
+    def __init__(self, document: TOMLDocument) -> None:
+        self.document = document
+        self.added: dict[str, Any] = {}  # put behind everything else
+        self._mark = f"#{uuid4().hex}"
+
+    def drop(self, table: Any) -> bool:
+        """Take a section out, but for the comments behind its last line; False if it is none of its own.
+
+        They may well be about the section that comes next: which, only a person knows.
+        """
+        from tomlkit.items import Table
+
+        if not isinstance(table, Table):
+            return False
+        before, tail = table.trivia.comment, _tail(table)
+        table.trivia.comment = self._mark
+        if self._mark not in self.document.as_string():  # it has no head: its keys are dotted
+            table.trivia.comment = before
+            return False
+        for key in list(table):
+            del table[key]
+        table.value.body[:] = tail
+        return True
+
+    def text(self) -> str:
+        """Return the file as it is to be."""
+        import tomlkit
+
+        lines = tomlkit.dumps(self.document).splitlines(keepends=True)
+        head = next((at for at, line in enumerate(lines) if self._mark in line), None)
+        if head is not None:
+            after = head + 1
+            while after < len(lines) and not lines[after].strip():
+                after += 1
+            gap = lines[head + 1 : after] if head and lines[head - 1].strip() else []
+            lines[head:after] = gap if after < len(lines) else []
+        text = "".join(lines)
+        if self.added:
+            text += ("\n" if text.endswith("\n") else "\n\n") + tomlkit.dumps(self.added)
+        return text
+
+    def meant(self) -> dict[str, Any]:
+        """Return what that has to read as."""
+        values = self.document.unwrap()
+        for section, added in self.added.items():
+            values[section] = {**values.get(section, {}), **added}
+        return values
+
+
+def _tail(table: Any) -> list[tuple[None, Any]]:
+    """Return the comments and blank lines behind the last line of a section."""
+    from tomlkit.items import Comment, Table, Whitespace
+
+    tail: list[tuple[None, Any]] = []
+    for key, item in reversed(table.value.body):
+        if key is None and isinstance(item, Comment | Whitespace):
+            tail.insert(0, (None, item))
+        else:
+            return (_tail(item) if isinstance(item, Table) else []) + tail
+    return tail
+
+
+def _has_dotted(document: TOMLDocument, name: str) -> bool:
+    """Whether a section is made by dotted keys, such as `remotes.lab.url`: nothing may follow these there."""
+    from tomlkit.items import Table
+
+    return any(
+        key is not None
+        and key.key == name
+        and isinstance(item, Table)
+        and (key.is_dotted() or any(one and one.is_dotted() for one, _ in item.value.body))
+        for key, item in document.body
+    )
+
+
+def _has_comments(document: TOMLDocument, name: str) -> bool:
+    """Whether a section that says nothing any more holds a person's words."""
+    return any(
+        key is not None and key.key == name and "#" in item.as_string()
+        for key, item in document.body
+    )
+
+
+def _without_empty(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values without sections that say nothing."""
+    inner = {
+        key: _without_empty(there) if isinstance(there, Mapping) else there
+        for key, there in values.items()
+    }
+    return {key: there for key, there in inner.items() if there != {}}
+
+
+@contextmanager
+def _changing(file: Path) -> Iterator[_Change]:
+    """Give a file as a document; what it is made to say replaces it, whole or not at all."""
     file = file.resolve()  # many keep such files elsewhere, and link to them
-    before, document = _read(file)
-    yield document
-    after = tomlkit.dumps(document)
-    if tomllib.loads(after) != document.unwrap():  # what is written has to read as it is meant
-        raise DsaError(f"{file} cannot be changed by a program", hint="change it in an editor")
-    if after != before:
-        write_whole(file, after.encode())
+    with locked(file):
+        before, document = _read(file)
+        change = _Change(document)
+        yield change
+        after = change.text()
+        # What is written has to read as it is meant.
+        if _without_empty(_loaded(after)) != _without_empty(change.meant()):
+            raise UsageError(
+                f"{file} is written in a way that a program would garble, so nothing was changed",
+                hint="change it in an editor; sections such as [remotes.lab], and no dotted keys, can be changed",
+            )
+        if after != before:
+            write_whole(file, after.encode())
+
+
+def _loaded(text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return {"": text}  # which nobody means
 
 
 def write_whole(file: Path, data: bytes, *, mode: int | None = None) -> None:

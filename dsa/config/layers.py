@@ -12,7 +12,7 @@ from typing import Any
 
 import platformdirs
 
-from dsa.config.keys import KEYS
+from dsa.config.keys import KEYS, PATH
 from dsa.errors import AccessError, UsageError
 
 logger = logging.getLogger(__name__)
@@ -29,6 +29,7 @@ class Layer:
     values: Mapping[str, object]  # by dotted key
     remotes: Mapping[str, object] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()  # keys that no release of this age knows
+    outside: tuple[str, ...] = ()  # files that a project may not name, and were left out
     folder: Path | None = None  # where a project's relative paths start
     is_passed_by: bool = False  # a file that is not to be trusted, and was not read
 
@@ -82,6 +83,12 @@ def project_file_to_write(folder: Path) -> Path:
     if there is None:
         return folder.absolute() / PROJECT_FOLDER / FILE
     return there if there.name == FILE else there / FILE
+
+
+def folder_of(file: Path) -> Path | None:
+    """Return the folder of the project that a settings file is of; None for the user's own."""
+    is_project = file.parent.name == PROJECT_FOLDER and file != user_file()
+    return file.absolute().parent.parent if is_project else None
 
 
 def _in_parents(folder: Path, name: str) -> Iterator[Path]:
@@ -148,7 +155,28 @@ def parse(document: Mapping[str, Any], source: str, folder: Path | None = None) 
                 _sort(f"{name}.{inner}", there, values, unknown)
         else:
             _sort(name, value, values, unknown)
-    return Layer(source, values, remotes, tuple(unknown), folder)
+    outside = (
+        [] if folder is None else [name for name in values if _leaves(values[name], name, folder)]
+    )
+    for name in outside:
+        del values[name]
+    return Layer(source, values, remotes, tuple(unknown), tuple(outside), folder)
+
+
+def _leaves(value: object, name: str, folder: Path) -> bool:
+    """Whether a project says that files are to be written outside of its own folder.
+
+    A folder that came from elsewhere must not make dsa write wherever it likes.
+    """
+    if KEYS[name].kind is not PATH:
+        return False
+    try:
+        path = folder / str(PATH.read(value))
+        return not path.resolve().is_relative_to(folder.resolve())
+    except ValueError:  # no path at all, which is told where it is used
+        return False
+    except (OSError, RuntimeError):  # links in a circle; no such user's home
+        return True
 
 
 def _sort(name: str, value: object, values: dict[str, object], unknown: list[str]) -> None:

@@ -6,13 +6,14 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from dsa.config import places
+from dsa.config.locked import locked
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,12 @@ def keep(kind: str, key: str, facts: Mapping[str, Any]) -> None:
         logger.info("%s is not kept: %s", path, error)
         with suppress(OSError):
             partial.unlink()
+
+
+def change(kind: str, key: str, how: Callable[[dict[str, Any]], Mapping[str, Any]]) -> None:
+    """Keep what `how` makes of the facts under a key; other threads and processes change them before or after."""
+    with locked(_path(kind, key)):
+        keep(kind, key, how(recall(kind, key)))
 
 
 def _path(kind: str, key: str) -> Path:

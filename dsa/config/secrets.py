@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
-from urllib.parse import parse_qsl
 
 from dsa.errors import UsageError
-
-_WORD = re.compile(
-    r"auth|credentials?|key|pass|passphrase|passwd|password|pwd|secrets?|signature|token"
-)
-_RUN_TOGETHER = re.compile(r"(?:pass(?:word|phrase|wd)|secret|token|credentials?|accesskey|apikey)")
-#: Names that say where a secret lies, and not what it is.
-_ELSEWHERE = ("file", "path", "id", "name", "hosts")
+from dsa.remotes.urls import HIDDEN, looks_secret, tidied, without_credentials
 
 _BELONGS = {
     "s3": "they belong in a profile of ~/.aws/credentials (`aws configure --profile NAME`);"
@@ -24,27 +16,15 @@ _BELONGS = {
 _NOWHERE = "dsa keeps no credentials; those of a host belong in ~/.netrc"
 
 
-def looks_secret(name: str) -> bool:
-    """Say whether an option of this name holds a credential, such as `secret_key` or `accessToken`."""
-    words = re.split(r"[^a-z0-9]+", re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name).lower())
-    if words[-1] in _ELSEWHERE and words[-2:] != ["key", "id"]:
-        return False
-    return any(map(_WORD.fullmatch, words)) or bool(_RUN_TOGETHER.search("".join(words)))
-
-
-def without_credentials(url: str) -> str:
-    """Return a URL that may be shown: what names a user's password, or a token, is left out."""
-    scheme, separator, rest = url.partition("://")
-    if not separator:
-        return url
-    place, slash, path = rest.partition("/")
-    user, at, host = place.rpartition("@")
-    if ":" in user:
-        user = user.partition(":")[0] + ":…"
-    path, mark, query = path.partition("?")
-    if mark and _secret_parameters(query):
-        query = "…"
-    return f"{scheme}://{user}{at}{host}{slash}{path}{mark}{query}"
+def shown(name: str, value: object) -> object:
+    """Return what is set, as it may be shown: a credential that somebody wrote there is left out."""
+    if isinstance(value, Mapping):
+        return {inner: shown(inner, there) for inner, there in value.items()}
+    if looks_secret(name):
+        return HIDDEN
+    if isinstance(value, list):
+        return [shown("", one) for one in value]
+    return without_credentials(value) if isinstance(value, str) else value
 
 
 def refuse_secrets(url: str, options: Mapping[str, str], *, known: Iterable[str] = ()) -> None:
@@ -52,8 +32,8 @@ def refuse_secrets(url: str, options: Mapping[str, str], *, known: Iterable[str]
 
     `known` are options that this kind of remote has, whatever their names look like.
     """
-    scheme = url.partition("://")[0] if "://" in url else ""
-    hint = _BELONGS.get(scheme, _NOWHERE)
+    scheme, separator, _ = tidied(url).partition("://")
+    hint = _BELONGS.get(scheme, _NOWHERE) if separator else _NOWHERE
     secret = sorted(name for name in options if name not in known and looks_secret(name))
     if secret:
         raise UsageError(
@@ -66,7 +46,3 @@ def refuse_secrets(url: str, options: Mapping[str, str], *, known: Iterable[str]
     }.items():
         if text != without_credentials(text):
             raise UsageError(f"{where} holds credentials: {without_credentials(text)}", hint=hint)
-
-
-def _secret_parameters(query: str) -> bool:
-    return any(looks_secret(name) for name, _ in parse_qsl(query, keep_blank_values=True))

@@ -14,10 +14,10 @@ from dsa.cas.names import printable
 from dsa.config import places
 from dsa.config.keys import KEYS, Key
 from dsa.config.layers import Layer, read_layers
-from dsa.config.secrets import refuse_secrets, without_credentials
+from dsa.config.secrets import refuse_secrets, shown
 from dsa.errors import NotFoundError, UsageError
 from dsa.remotes.connect import connect
-from dsa.remotes.options import COMMON
+from dsa.remotes.urls import tidied, without_credentials
 
 logger = logging.getLogger(__name__)
 
@@ -57,14 +57,6 @@ class Remote:
         refuse_secrets(self.url, {})  # before anything else could show it
         refuse_secrets(self.url, self.options, known=known_options(self.url))
         connect(self.url, self.options)
-
-    def is_same_place(self, other: Remote) -> bool:
-        """Whether both are one store, under whatever names: by what they say, not by looking."""
-        mine, theirs = (
-            {key: text for key, text in one.options.items() if key not in COMMON}
-            for one in (self, other)
-        )
-        return (self.url, mine) == (other.url, theirs)
 
 
 def known_options(url: str) -> Mapping[str, str]:
@@ -119,7 +111,7 @@ class Settings:
             return self.remotes[name]
         except KeyError:
             raise NotFoundError(
-                f"no remote is called {printable(name)}",
+                f"no remote is called {printable(without_credentials(name))}",
                 hint=f"`dsa remote add {printable(name)} URL` adds one"
                 if _NAME.fullmatch(name)
                 else "`dsa remote list` lists what there is",
@@ -127,7 +119,7 @@ class Settings:
 
     def place(self, name_or_url: str) -> Remote:
         """Return the remote of this name, else what the path or URL says; a name wins over a path."""
-        return self.remotes.get(name_or_url) or Remote("", name_or_url)
+        return self.remotes.get(name_or_url) or Remote("", tidied(name_or_url))
 
     def usual(self) -> Remote:
         """Return the store where none is named: DSA_STORE, the default remote, else the user's own.
@@ -141,7 +133,7 @@ class Settings:
         if self.default not in self.remotes:
             raise NotFoundError(
                 f"{self.sources.get('default', 'the configuration')} says that the default is"
-                f" {printable(self.default)}, but no remote is called so",
+                f" {printable(without_credentials(self.default))}, but no remote is called so",
                 hint="`dsa remote default NAME` names another one",
             )
         return self.remotes[self.default]
@@ -174,15 +166,13 @@ def merge(layers: Iterable[Layer]) -> Settings:
             logger.warning(
                 "%s is somebody else's, in a folder open to all: passed by", layer.source
             )
+        for name in layer.outside:
+            logger.warning("%s: %s is not in the project's folder: left out", layer.source, name)
         for name in layer.unknown:
             logger.warning("%s: there is no setting %s", layer.source, printable(name))
     values: dict[str, Any] = {name: value(layers, name) for name in KEYS}
     sources = {name: layer.source for layer in layers for name in layer.values}
-    remotes = {
-        name: _remote(layer, name, entry)
-        for layer in layers
-        for name, entry in layer.remotes.items()
-    }
+    remotes = {name: remote_in(layer, name) for layer in layers for name in layer.remotes}
     return Settings(
         remotes=dict(sorted(remotes.items())),
         default=values["default"],
@@ -209,20 +199,18 @@ def value(layers: Iterable[Layer], name: str) -> Any:
 def settings_shown(layers: Iterable[Layer]) -> list[Setting]:
     """Return every setting and every remote's options with their sources; nothing is checked."""
     layers = tuple(layers)
-    shown = {name: Setting(name, None, None) for name in KEYS}
-    remotes: dict[str, dict[str, Setting]] = {}
+    rows = {name: Setting(name, None, None) for name in KEYS}
+    remotes: dict[str, list[Setting]] = {}
     for layer in layers:
         for name, there in layer.values.items():
-            shown[name] = Setting(name, _as_text(there), layer.source)
+            rows[name] = Setting(name, without_credentials(_as_text(there)), layer.source)
         for name, entry in layer.remotes.items():
             pairs = entry.items() if isinstance(entry, Mapping) else [("url", entry)]
-            remotes[name] = {
-                f"remotes.{name}.{option}": Setting(
-                    f"remotes.{name}.{option}", without_credentials(_as_text(text)), layer.source
-                )
-                for option, text in pairs
-            }
-    return [*shown.values(), *(one for name in sorted(remotes) for one in remotes[name].values())]
+            remotes[name] = [
+                Setting(f"remotes.{name}.{option}", _as_text(shown(option, there)), layer.source)
+                for option, there in pairs
+            ]
+    return [*rows.values(), *(row for name in sorted(remotes) for row in remotes[name])]
 
 
 def _checked(key: Key, layer: Layer) -> Any:
@@ -253,7 +241,13 @@ def _from_file(path: Path, layer: Layer, name: str) -> Path:
     return layer.folder / path
 
 
-def _remote(layer: Layer, name: str, entry: object) -> Remote:
+#: Options by which whoever wrote a project's settings could run what they like (ssh's ProxyCommand).
+_RUNS_PROGRAMS = frozenset({"config"})
+
+
+def remote_in(layer: Layer, name: str) -> Remote:
+    """Return a remote as one source has it; `UsageError` if it cannot be one."""
+    entry = layer.remotes[name]
     where = f"remotes.{printable(name)}"
     try:
         check_name(name)
@@ -262,8 +256,14 @@ def _remote(layer: Layer, name: str, entry: object) -> Remote:
         texts = {option: _option(where, option, value) for option, value in entry.items()}
     except UsageError as error:
         raise UsageError(f"{layer.source}: {error}", hint=error.hint) from None
-    url = texts.pop("url", "")
-    if not url:
+    url = tidied(texts.pop("url", ""))
+    if layer.folder is not None and (risky := sorted(_RUNS_PROGRAMS & texts.keys())):
+        raise UsageError(
+            f"{layer.source}: {where}.{risky[0]} names a file that may start programs, "
+            "which a project's settings may not",
+            hint=f"put this remote into your own settings: dsa remote add {name} URL --option ...",
+        )
+    if not url.strip():
         raise UsageError(f"{layer.source}: {where} has no url", hint='write url = "…"')
     path = Path(url)
     if "://" not in url and not url.startswith("~") and not path.is_absolute():

@@ -97,6 +97,13 @@ def test_what_cannot_be_meant_is_an_error_without_the_value(custom: dict[str, An
     assert ACCESS not in str(caught.value)
 
 
+def test_the_log_level_is_datajoints_own_and_the_log_file_is_custom() -> None:
+    plan = planned({**CUSTOM, "loglevel": "DEBUG", "logfile": "/x"}, loglevel="WARN", logfile="/y")
+    assert plan.settings == {"log.level": "warning", "log.file": "/x"}
+    assert not planned({**CUSTOM, "logfile": 7}, loglevel="NOTSET").settings.get("log.file")
+    assert "no path" in planned({**CUSTOM, "logfile": 7}).remarks[0]
+
+
 def test_a_file_without_djarchive_or_none_at_all_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="says nothing of djarchive"):
         planned({})

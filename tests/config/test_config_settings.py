@@ -13,9 +13,11 @@ import dsa
 from dsa.config import layers
 from dsa.config.keys import KEYS, read_size
 from dsa.config.layers import parse
-from dsa.config.secrets import looks_secret, refuse_secrets, without_credentials
+from dsa.config.secrets import refuse_secrets
 from dsa.config.settings import Remote, Settings, check_name, load, merge, settings_shown
 from dsa.errors import AccessError, NotFoundError, UsageError
+from dsa.remotes.connect import connect
+from dsa.remotes.urls import looks_secret, without_credentials
 from dsa.workers import crew
 
 
@@ -204,6 +206,21 @@ def test_names_of_other_options_are_none(name: str) -> None:
         ("ftp://me:hidden@host/x", "ftp://me:…@host/x"),
         ("https://host/x?token=hidden", "https://host/x?…"),
         ("https://host/x?page=1", "https://host/x?page=1"),
+        ("https://hidden@host/x", "https://…@host/x"),
+        ("https://host/x?sig=hidden", "https://host/x?…"),
+        ("https://host/x?16C7e42F292c6912E7710c838347Ae178B4a", "https://host/x?…"),
+        ("https://host/x#token=hidden", "https://host/x#…"),
+        ("https://host/x#part", "https://host/x#part"),
+        ("s3://bkt/x?AWSAccessKeyId=AK&Signature=hidden", "s3://bkt/x?…"),
+        ("ftp://bob%3Ahidden@host/x", "ftp://bob:…@host/x"),
+        ("sftp://me:not/hidden@host/x", "sftp://me:…@host/x"),
+        ("zip://in::https://me:hidden@host/x.zip", "zip://in::https://…@host/x.zip"),
+        (
+            "abfs://data@account.dfs.core.windows.net/x",
+            "abfs://data@account.dfs.core.windows.net/x",
+        ),
+        ("sftp://me@[::1]:22/x", "sftp://me@[::1]:22/x"),
+        ("https://host:8443/a@b", "https://host:8443/a@b"),
         ("/a:b@c", "/a:b@c"),
     ],
 )
@@ -216,6 +233,41 @@ def test_a_remote_in_a_file_that_holds_a_secret_is_not_used(tmp_path: Path) -> N
     with pytest.raises(UsageError, match="credentials") as caught:
         dsa.open("lab")
     assert "hidden" not in f"{caught.value} {caught.value.hint}"
+
+
+def test_a_secret_that_somebody_wrote_into_a_file_is_not_shown(tmp_path: Path) -> None:
+    user(
+        'default = "https://hidden@host"\n[remotes.lab]\nurl = "s3://b"\nsecret_key = "hidden"\n'
+        'endpoint = "https://me:hidden@host"\nmore = { token = "hidden", list = ["http://hidden@h"] }'
+    )
+    layer = layers.read_layers(tmp_path, {"DSA_STORE": "https://h?sig=hidden"}, {})
+    rows = {row.key: row.value for row in settings_shown(layer)}
+    assert "hidden" not in str(rows)
+    assert rows["remotes.lab.url"] == "s3://b"
+    assert rows["remotes.lab.secret_key"] == "…"
+
+
+@pytest.mark.parametrize("text", ["/elsewhere/x", "../x", "~/x", "link/x"])
+@pytest.mark.parametrize("key", ["log.file", "cache.folder"])
+def test_a_project_makes_nothing_written_outside_of_its_folder(
+    tmp_path: Path, key: str, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "link").symlink_to(tmp_path)
+    file = project(tmp_path / "in", f'{key} = "{text}"')
+    read = layers.read_layers(tmp_path / "in", {}, {})
+    assert merge(read).sources == {}
+    assert [row.value for row in settings_shown(read) if row.key == key] == [None]
+    assert f"{file}: {key} is not in the project's folder: left out" in caplog.text
+
+
+def test_a_scheme_is_one_in_capitals_too(tmp_path: Path) -> None:
+    user('[remotes.lab]\nurl = " S3://Bucket/A"')
+    assert load(tmp_path).remote("lab").url == "s3://Bucket/A"
+    assert connect(" HTTP://host/a").url == "http://host/a"
+    assert Settings().place("S3://b") == Remote("", "s3://b")
+    with pytest.raises(UsageError, match="empty"):
+        connect(" ")
 
 
 def test_a_name_wins_over_a_path_and_a_path_object_is_no_name(tmp_path: Path) -> None:
@@ -262,3 +314,13 @@ def test_layers_are_merged_without_any_file() -> None:
     high = parse({"jobs": 2}, "high")
     found = merge([low, high])
     assert (found.jobs, found.author, found.sources["jobs"]) == (2, "A <a@x>", "high")
+
+
+def test_a_project_cannot_name_what_starts_programs(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    (project / ".dsa").mkdir(parents=True)
+    (project / ".dsa" / "config.toml").write_text(
+        '[remotes.lab]\nurl = "sftp://host/data"\nconfig = "ssh_config"\n'
+    )
+    with pytest.raises(UsageError, match=r"remotes\.lab\.config names a file that may start"):
+        load(project)
