@@ -199,7 +199,9 @@ class MirrorReport(Report):
     mirrored: tuple[str, ...]  # in the order in which they were published
     there: tuple[str, ...]
     conflicts: Mapping[str, str]  # the target has something else under this name, and keeps it
-    damaged: Mapping[str, str]  # the source does not have it whole
+    damaged: Mapping[
+        str, str
+    ]  # the source does not have it whole, or what the target has cannot be read
     withdrawn: tuple[str, ...]  # withdrawals that were taken over
     withdrawn_at_source: tuple[str, ...]  # withdrawals that nobody asked for
     log_entries: int  # of datasets' logs
@@ -211,6 +213,7 @@ class MirrorReport(Report):
     packs_whole: int  # packs of the source that travelled as they are
     packs_new: int  # packs made for the target
     objects_unread: int  # copied by the server itself, on the source's word (`server_side`)
+    healed: int = 0  # objects that the target held damaged, and that were sent again
     server_side: bool = False
     warnings: tuple[str, ...] = ()
     dry_run: bool = False

@@ -8,11 +8,12 @@ from pathlib import Path
 from threading import Lock
 from typing import BinaryIO
 
-from dsa.cas.backend import FileInfo, Traffic
+from dsa.cas.backend import FileInfo, Traffic, is_kept
 from dsa.cas.objectstore import ObjectStore
 from dsa.cas.storefile import make_store
 from dsa.errors import NotFoundError
 from dsa.remotes.memory import MemoryBackend
+from dsa.remotes.staging import consumed
 from dsa.reports import PushReport
 from dsa.verbs.push import Order, push
 
@@ -97,18 +98,20 @@ class FarBackend(MemoryBackend):
             self.most_at_once = max(self.most_at_once, self._at_once)
         try:
             self._count("publish", key)
-            self._put(staged.read_bytes(), key)
+            with consumed(staged):
+                self._put(staged.read_bytes(), key)
         finally:
-            staged.unlink()
             with self._counting:
                 self._at_once -= 1
 
     def _put(self, data: bytes, key: str) -> None:
-        if MemoryBackend.create(self, key, data):
+        if not is_kept(MemoryBackend.info(self, key), len(data), self.url):
+            MemoryBackend.create(self, key, data)
             self._sent(len(data))
 
     def send(self, source: BinaryIO, key: str, size: int, is_right: Callable[[], bool]) -> bool:
         self._count("send", key)
+        is_kept(MemoryBackend.info(self, key), size, self.url)
         pieces: list[bytes] = []
         while piece := source.read(1 << 20):
             self._sent(len(piece))

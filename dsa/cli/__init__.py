@@ -7,8 +7,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
+from types import FrameType
 from typing import NoReturn
+
+
+class Termination(KeyboardInterrupt):
+    """SIGTERM, as batch systems send it: all that is cleaned after a ctrl-C is cleaned."""
+
+
+def _terminate(number: int, _: FrameType | None) -> NoReturn:
+    signal.signal(number, signal.SIG_IGN)  # once is enough: what is being cleaned now is finished
+    raise Termination("terminated")
 
 
 def main() -> NoReturn:
@@ -18,6 +29,8 @@ def main() -> NoReturn:
     as much as some whole commands, and Arrow's threads, which may still be giving back memory of
     Python's, can turn it into an abort.
     """
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _terminate)
     for number in (0, 1, 2):  # a daemon's may be closed: then nobody reads what is written
         try:
             os.fstat(number)
@@ -38,9 +51,9 @@ def main() -> NoReturn:
         from dsa.cli.app import run
 
         code = run(arguments)
-    except KeyboardInterrupt:  # before or after a command: while it is imported, for one
-        sys.stderr.write("dsa: interrupted\n")
-        code = 130
+    except KeyboardInterrupt as error:  # before or after a command: while it is imported, for one
+        sys.stderr.write(f"dsa: {str(error) or 'interrupted'}\n")
+        code = 143 if isinstance(error, Termination) else 130
     with contextlib.suppress(OSError):
         sys.stderr.flush()
     os._exit(code)

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
 from rich.text import Text
 
+from dsa.cas.names import count
 from dsa.cli import console
 
 
@@ -44,8 +45,8 @@ def _bytes(task: Task) -> str:
 def _files(task: Task) -> str:
     done, total = task.fields["files"], task.fields["files_total"]
     if total is None:
-        return console.count(done, "file") if done else ""
-    return f"{done:,} of {console.count(total, 'file')}"
+        return count(done, "file") if done else ""
+    return f"{done:,} of {count(total, 'file')}"
 
 
 def _rate(task: Task) -> str:

@@ -10,9 +10,9 @@ import signal
 import sys
 from typing import Any
 
-from dsa.cli import logs
+from dsa.cli import Termination, logs
 from dsa.cli.run import Run
-from dsa.errors import AccessError, DsaError, Interrupted, NotFoundError, UsageError
+from dsa.errors import AccessError, DsaError, Interrupted, NotFoundError, Terminated, UsageError
 
 SHOWN_ON_A_TERMINAL = 50
 _GOES_ON = {
@@ -48,7 +48,8 @@ def translate(error: BaseException, verb: str | None = None) -> DsaError:
     if hasattr(error, "format_message"):  # typer's errors: their base is not always public
         return _of_typer(error)
     if isinstance(error, KeyboardInterrupt):
-        return Interrupted("interrupted", hint=_GOES_ON.get(verb or ""))
+        kind = Terminated if isinstance(error, Termination) else Interrupted
+        return kind(str(error) or "interrupted", hint=_GOES_ON.get(verb or ""))
     if isinstance(error, MemoryError):
         return DsaError("out of memory")
     if isinstance(error, OSError):

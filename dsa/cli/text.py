@@ -311,10 +311,12 @@ def _prescribed(report: DoctorReport) -> Iterator[str]:
         yield f"{place} can be read; pushes are refused: {harmless(found.claims.words)}"
     elif found.read.can:
         yield f"{place} can be read, not pushed to"
-    elif found.read.can is None and found.write.can is None:
+    elif found.is_empty:
+        yield f"{place} holds nothing yet"
+    elif found.read.can is None:
         yield f"{place} could not be examined"
     else:
-        yield f"{place} cannot be used" if found.read.can is False else f"{place} holds nothing yet"
+        yield f"{place} cannot be used"
     if report.hint:
         yield f"  {report.hint}"
     if found.attests:
@@ -370,6 +372,9 @@ def _mirror(report: MirrorReport) -> Iterator[str]:
         sent = "would send" if would else "sent"
         yield f"  {sent:<9} {_objects(report.objects_sent, report.bytes_objects)}{_packs(report)}"
         yield f"  shared    {_objects(report.objects_shared, report.bytes_shared)}"
+    if report.healed:
+        would_heal = "would heal" if would else "healed"
+        yield f"  {would_heal:<9} {count(report.healed, 'object')} that the target held damaged"
     if report.requests:
         wire = f"{size(report.bytes_received)} received, {size(report.bytes_sent)} sent"
         yield f"  network   {wire}, {count(report.requests, 'request')}"

@@ -4,7 +4,7 @@ A worker's side of a job reads as straight-line code: a script (a generator) tha
 gets their results. Every worker runs the same script; what they share is the script's iterator.
 
 The processes are started anew (never forked), so that a library with threads or an event loop may
-use them; they ignore ctrl-C, and end when the pipe to their parent does, however that ended.
+use them; they ignore ctrl-C and SIGTERM, and end when the pipe to their parent does, however that ended.
 """
 
 from __future__ import annotations
@@ -130,8 +130,8 @@ class Crew:
     def _start(self) -> None:
         ours, theirs = Pipe()
         package = str(Path(__file__).resolve().parents[2])
-        # Blocked before it starts: a ctrl-C that comes while Python itself starts is not its either.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        # Blocked before it starts: a ctrl-C or a SIGTERM that comes while Python itself starts is not its either.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         child = subprocess.Popen(
             # -P: the folder that the person stands in may hold files named like Python's modules.
             [sys.executable, "-P", "-c", _START.format(path=package, fd=theirs.fileno())],
@@ -210,6 +210,7 @@ def _run_in_threads(hosts: list[Any], script: Callable[[], Script]) -> None:
 def serve(descriptor: int) -> None:
     """Be a worker: make the object, then call its methods until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a batch system's is for all at once
     connection = Connection(descriptor)
     try:
         make, arguments = connection.recv()

@@ -155,6 +155,15 @@ def test_a_datajoint_configuration_becomes_a_remote(program: Program, home: Path
     assert SECRET not in done.stderr + done.stdout + user_file().read_text()
 
 
+def test_a_project_takes_no_log_file_from_elsewhere(program: Program) -> None:
+    datajoint(program)
+    said = program("config", "import-datajoint", "--project").stderr
+    assert "log.file is not in the project's folder: /var/log/dj.log: left out" in said
+    written = tomllib.loads((program.folder / ".dsa" / "config.toml").read_text())
+    assert written["log"] == {"level": "info"}
+    assert "djarchive" in written["remotes"]
+
+
 def test_keys_go_into_the_credentials_file_only_when_asked(program: Program, home: Path) -> None:
     file = datajoint(program)
     done = program("config", "import-datajoint", file, "--write-credentials", "--json")

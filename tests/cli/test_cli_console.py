@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dsa.cas.names import count
 from dsa.cli import console
 
 
@@ -29,9 +30,9 @@ def test_a_size_has_two_or_three_digits_and_a_unit(size_bytes: int, written: str
 
 
 def test_one_thing_is_counted_in_the_singular() -> None:
-    assert console.count(1, "file") == "1 file"
-    assert console.count(0, "file") == "0 files"
-    assert console.count(12_345, "object") == "12,345 objects"
+    assert count(1, "file") == "1 file"
+    assert count(0, "file") == "0 files"
+    assert count(12_345, "object") == "12,345 objects"
 
 
 @given(st.lists(st.one_of(st.integers(), st.text(), st.dictionaries(st.text(), st.text()))))

@@ -471,6 +471,38 @@ def test_an_interrupt_ends_with_130_and_a_word(program: Program, tree: Path) -> 
     assert said.startswith("dsa: interrupted\nhint: run it again")
 
 
+@pytest.mark.parametrize("is_all", [False, True], ids=["the program", "with its workers"])
+def test_sigterm_ends_as_ctrl_c_does_with_143_and_nothing_left(
+    program: Program, is_all: bool
+) -> None:
+    program("init", "store")
+    big = program.folder / "big"
+    big.mkdir()
+    for number in range(9_000):  # enough for workers
+        (big / f"{number}").write_bytes(b"%d" % number)
+    with subprocess.Popen(
+        command("push", "some-set", "1", big, "--store", "store"),
+        cwd=program.folder,
+        env=program.environ,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        pending, unfinished = (program.folder / "store/site" / name for name in ("pending", "tmp"))
+        deadline = time.monotonic() + 30
+        while not any(unfinished.glob("*/*")) and time.monotonic() < deadline:  # it sends
+            time.sleep(0.005)
+        (os.killpg if is_all else os.kill)(process.pid, signal.SIGTERM)
+        assert process.stderr is not None
+        said = process.stderr.read()  # to its end: no worker holds it open any more
+    assert process.returncode == 143, said
+    assert said.startswith("dsa: terminated\nhint: run it again")
+    assert len(list(pending.glob("*.done"))) == 1  # gc need not wait for it
+    assert not any(unfinished.iterdir())
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+
+
 def wait_for_reader(fifo: Path) -> int:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:

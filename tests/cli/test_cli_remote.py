@@ -70,9 +70,10 @@ def test_adding_examines_and_tells_and_leaves_no_store_behind(program: Program) 
 
 def test_a_remote_that_cannot_be_reached_is_added_and_said_to_be_so(program: Program) -> None:
     url = "sftp://127.0.0.1:9/~/store"
-    done = program("remote", "add", "far", url)
+    done = program("remote", "add", "far", url, code=6)
     assert f"far is {url}" in done.stderr
     assert "could not be examined" in done.stderr
+    assert done.stdout.count("Connection refused") == 1  # one row says it for all
     program("remote", "doctor", "far", code=6)
     assert program("remote", "list").stdout == f"far  {url}\n"
 
@@ -147,6 +148,38 @@ def test_a_name_that_is_not_configured_is_not_found(lab: Program) -> None:
         ["verify", "other:some-set"],
     ):
         assert "no remote is called other" in lab(*arguments, code=3).stderr
+
+
+def test_a_hint_names_the_remote_that_was_asked(lab: Program) -> None:
+    for text, hint in {
+        "lab:nothing": "dsa datasets --store lab",
+        "lab:some-set@9": "dsa revisions lab:some-set",
+    }.items():
+        assert f"`{hint}`" in lab("checkout", text, code=3).stderr
+    assert "`dsa ls lab:some-set@1`" in lab("cat", "lab:some-set@1", "none", code=3).stderr
+    only = lab("checkout", "lab:some-set", "--only", "none", code=3).stderr
+    assert "`dsa ls --recursive lab:some-set@1`" in only
+    assert "`dsa datasets`" in lab("ls", "none", code=3, DSA_STORE="lab-store").stderr
+    (lab.folder / "tree" / "file").write_text("other")
+    assert "`dsa diff lab:some-set@1 " in lab("push", "lab:some-set", "1", "tree", code=4).stderr
+
+
+def test_a_remote_without_a_dataset_is_a_usage_error(lab: Program) -> None:
+    for verb in ("revisions", "log", "ls", "checkout"):
+        said = lab(verb, "lab:", code=2).stderr
+        assert "'lab:' names a remote, and no dataset" in said
+        assert "`dsa datasets --store lab`" in said
+
+
+def test_a_mirror_that_only_says_what_it_would_do_sends_nothing(lab: Program) -> None:
+    said = lab("mirror", "lab", "./copy", "--all", "--dry-run").stderr
+    assert "would send " in said
+    assert " sent " not in said
+    assert "  sent " in lab("mirror", "lab", "./copy", "--all").stderr
+
+
+def test_of_a_place_on_this_machine_no_requests_are_told(lab: Program) -> None:
+    assert "request" not in lab("remote", "doctor", "lab").stderr
 
 
 def test_two_stores_named_at_once_are_a_usage_error(lab: Program) -> None:
@@ -289,3 +322,34 @@ def test_remotes_are_looked_up_without_heavy_libraries(lab: Program) -> None:
     assert found.isdisjoint(
         {"pyarrow", "fsspec", "s3fs", "paramiko", "tomlkit", "rich", "tenacity"}
     )
+
+
+def test_what_else_is_wrong_in_a_file_does_not_stop_an_added_remote(program: Program) -> None:
+    user_file().parent.mkdir(parents=True)
+    user_file().write_text("author = 7\n[remotes.other]\nurl = 3\n")
+    done = program("remote", "add", "lab", "store")
+    assert "can be read and pushed to" in done.stderr
+    assert "lab" in tomllib.loads(user_file().read_text())["remotes"]
+
+
+def test_an_empty_text_is_no_store(program: Program) -> None:
+    for text in ("", " "):
+        assert "no store" in program("remote", "add", "lab", text, code=2).stderr
+    assert not user_file().exists()
+
+
+def test_a_secret_in_a_file_or_a_url_is_never_shown(program: Program) -> None:
+    user_file().parent.mkdir(parents=True)
+    user_file().write_text('[remotes.lab]\nurl = "s3://b"\nsecret_key = "hidden"\n')
+    runs = [program("config"), program("remote", "list", "--json")]
+    runs.append(program("remote", "show", "lab", code=2))
+    runs += [
+        program("ls", "-s", url, code=2)
+        for url in (
+            "s3://bkt/x?AWSAccessKeyId=AK&Signature=hidden",
+            "https://h/x?token=hidden",
+            "https://hidden@h/x",
+        )
+    ]
+    for done in runs:
+        assert "hidden" not in done.stdout + done.stderr

@@ -1098,7 +1098,10 @@ class Failing(Far):
 @pytest.mark.parametrize("specs", [(), ("some/set@1",)])
 @pytest.mark.parametrize(
     "error",
-    [AccessError("no connection to the store: reset by peer"), DsaError("[Errno 5] InternalError")],
+    [
+        AccessError("no connection to the store: reset by peer", is_outage=True),
+        DsaError("[Errno 5] InternalError"),
+    ],
 )
 @pytest.mark.parametrize("without_index", [False, True])
 def test_a_connection_that_breaks_anywhere_is_no_damage(
@@ -1202,7 +1205,7 @@ def test_what_its_server_does_not_attest_is_read(
 
 
 def test_what_was_found_whole_is_remembered_and_forgotten_when_damaged(place: Place) -> None:
-    store = ObjectStore(place.backend).file.id
+    store = ObjectStore(place.backend)
     manifests = {revision: place.manifest(revision) for revision in ("1", "2")}
     place.verify("some/set@1")
     assert list(evidence.of(store, manifests["1"])) == ["listed"]
