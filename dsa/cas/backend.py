@@ -29,6 +29,20 @@ class Traffic:
     bytes_sent: int = 0
     bytes_received: int = 0
 
+    def __add__(self, other: Traffic) -> Traffic:
+        return Traffic(
+            self.requests + other.requests,
+            self.bytes_sent + other.bytes_sent,
+            self.bytes_received + other.bytes_received,
+        )
+
+    def __sub__(self, before: Traffic) -> Traffic:
+        return Traffic(
+            self.requests - before.requests,
+            self.bytes_sent - before.bytes_sent,
+            self.bytes_received - before.bytes_received,
+        )
+
 
 def is_kept(found: FileInfo | None, size: int, url: str) -> bool:
     """Whether a file that is named by its content is there; `TakenError` where one of another size is.

@@ -16,9 +16,9 @@ from typing import Any
 from dsa.cas import layout, strictjson
 from dsa.cas.backend import Backend, FileInfo
 from dsa.cas.concurrent import each
-from dsa.cas.names import check_dataset, check_revision
-from dsa.cas.refs import MAX_REF_BYTES
-from dsa.errors import DamageError, UsageError
+from dsa.cas.names import are_names
+from dsa.cas.refs import MAX_REF_BYTES, named_by
+from dsa.errors import DamageError
 
 logger = logging.getLogger(__name__)
 
@@ -105,9 +105,8 @@ def _wanted(backend: Backend, known: Mapping[str, dict[str, str]]) -> dict[str, 
     refs, parts = each(folders, lambda folder: list(backend.list(folder)), backend.jobs)
     found: dict[str, dict[str, FileInfo]] = {}
     for info in refs:
-        dataset, at, revision = info.key.removeprefix(layout.REFS).rpartition("/@")
-        if at and _is_name(dataset, revision):
-            found.setdefault(dataset, {})[revision] = info
+        if (name := named_by(info.key)) is not None:
+            found.setdefault(name[0], {})[name[1]] = info
     sizes = sorted((info.key.removeprefix(layout.LOCATIONS), info.size) for info in parts)
     wanted = {
         DATASETS: _lines({"dataset": dataset} for dataset in sorted(found)),
@@ -162,7 +161,7 @@ def parse_datasets(where: str, data: bytes) -> list[str]:
     found = set()
     for line in _objects(where, data):
         dataset = line.get("dataset")
-        if isinstance(dataset, str) and _is_name(dataset, "1"):
+        if isinstance(dataset, str) and are_names(dataset, "1"):
             found.add(dataset)
         else:
             _pass_by(where, dataset)
@@ -174,7 +173,7 @@ def parse_revisions(where: str, data: bytes) -> dict[str, str]:
     found: dict[str, str] = {}
     for line in _objects(where, data):
         revision, ref = line.get("revision"), line.get("ref")
-        if isinstance(revision, str) and isinstance(ref, str) and _is_name("a", revision):
+        if isinstance(revision, str) and isinstance(ref, str) and are_names("a", revision):
             found[revision] = ref[: MAX_REF_BYTES + 1]
         else:
             _pass_by(where, revision)
@@ -206,12 +205,3 @@ def _objects(where: str, data: bytes) -> Iterable[dict[str, Any]]:
 
 def _pass_by(where: str, name: object) -> None:
     logger.warning("%s: %.200r cannot be and is passed by", where, name)
-
-
-def _is_name(dataset: str, revision: str) -> bool:
-    try:
-        check_dataset(dataset)
-        check_revision(revision)
-    except UsageError:
-        return False
-    return True

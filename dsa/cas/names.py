@@ -44,6 +44,11 @@ def check_revision(text: str) -> str:
     return text
 
 
+def are_names(dataset: str, revision: str) -> bool:
+    """Whether both may be names: what a store says is passed by where they may not."""
+    return _dataset_fault(dataset) is None and _revision_fault(revision) is None
+
+
 def _dataset_fault(text: str) -> str | None:
     if not text:
         return "is empty"

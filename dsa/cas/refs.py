@@ -5,11 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
+from dsa.cas import layout
 from dsa.cas.ids import ManifestId, ObjectId
+from dsa.cas.names import are_names
 
 _WITHDRAWN = "withdrawn "
 REF_BYTES = 40 + 1  # of one that is not withdrawn
 MAX_REF_BYTES = len(_WITHDRAWN) + REF_BYTES
+
+
+def named_by(key: str) -> tuple[str, str] | None:
+    """Return the dataset and the revision that the key of a ref names; None for every other key."""
+    dataset, at, revision = key.removeprefix(layout.REFS).rpartition("/@")
+    return (dataset, revision) if at and are_names(dataset, revision) else None
 
 
 @dataclass(frozen=True, slots=True)

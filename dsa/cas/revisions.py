@@ -18,9 +18,9 @@ from dsa.cas.manifest import (
     RevisionLink,
     link_to,
 )
-from dsa.cas.names import Spec, check_dataset, check_revision, latest, newest_first, parse_spec
+from dsa.cas.names import Spec, are_names, latest, newest_first, parse_spec
 from dsa.cas.objects import Objects
-from dsa.cas.refs import MAX_REF_BYTES, REF_BYTES, Ref
+from dsa.cas.refs import MAX_REF_BYTES, REF_BYTES, Ref, named_by
 from dsa.errors import DamageError, NotFoundError, UsageError
 
 logger = logging.getLogger(__name__)
@@ -87,9 +87,9 @@ class Revisions:
     def _listed(self, prefix: str) -> Iterator[tuple[str, str, int]]:
         """Yield dataset, revision and size of every ref below a folder."""
         for info in self._backend.list(prefix):
-            dataset, at, revision = info.key.removeprefix(layout.REFS).rpartition("/@")
-            if at and _is_named(dataset, revision):
-                yield dataset, revision, info.size
+            name = named_by(info.key)
+            if name is not None:
+                yield *name, info.size
             else:
                 logger.warning("%s in %s is no ref and is passed by", info.key, self._backend.url)
 
@@ -103,7 +103,7 @@ class Revisions:
         return [
             (name[1:], -1)
             for name in names
-            if not name.endswith("/") and _is_named(dataset, name[1:])
+            if not name.endswith("/") and are_names(dataset, name[1:])
         ]
 
     def _standing(self, dataset: str, refs: list[tuple[str, int]]) -> list[str]:
@@ -240,12 +240,3 @@ class Revisions:
 def called(remote: str, text: str) -> str:
     """Return a dataset or a revision as a person names it, with the remote where that has a name."""
     return f"{remote}:{text}" if remote else text
-
-
-def _is_named(dataset: str, revision: str) -> bool:
-    try:
-        check_dataset(dataset)
-        check_revision(revision)
-    except UsageError:
-        return False
-    return True

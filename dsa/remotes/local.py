@@ -35,7 +35,6 @@ class LocalBackend:
         self.root = root
         self._folders: set[str] = set()  # that hold a new name and are not synced yet
         self._made: set[str] = set()  # that are known to exist
-        self._shares = False  # folders are checked for group and mode only where they must differ
 
     def __getstate__(self) -> Path:
         return self.root

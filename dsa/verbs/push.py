@@ -98,13 +98,13 @@ def push(
             made = store is None
             report = work.publish(store or make_store(), store_created=made)
     logger.info("push of %s to %s: %s", order.name, url, "published" if report.is_new else "there")
-    after = traffic()
+    spent = traffic() - before
     return replace(
         report,
         seconds=time.monotonic() - began,
-        requests=after.requests - before.requests,
-        bytes_sent=after.bytes_sent - before.bytes_sent,
-        bytes_received=after.bytes_received - before.bytes_received,
+        requests=spent.requests,
+        bytes_sent=spent.bytes_sent,
+        bytes_received=spent.bytes_received,
     )
 
 

@@ -125,7 +125,7 @@ class Sources:
         self._refs = refs or RememberedRefs(None)
         self._opened: dict[str, ObjectStore | None] = {}
         self._used = [backend]
-        self._began = [_sum([backend])]
+        self._began = _sum(self._used)
         self._first: Source | None = None
         self.url = backend.url
         self._place = backend.place
@@ -213,13 +213,7 @@ class Sources:
 
     def traffic(self) -> Traffic:
         """What all stores were asked since this began."""
-        total = _sum(self._used)
-        began = self._began
-        return Traffic(
-            total.requests - sum(one.requests for one in began),
-            total.bytes_sent - sum(one.bytes_sent for one in began),
-            total.bytes_received - sum(one.bytes_received for one in began),
-        )
+        return _sum(self._used) - self._began
 
     def _meant_at(self, store: ObjectStore) -> tuple[str, str]:
         """Return what the name means at the store that was asked; what it has no longer is forgotten."""
@@ -302,10 +296,4 @@ class Sources:
 
 
 def _sum(backends: Iterable[Backend]) -> Traffic:
-    total = Traffic()
-    for backend in backends:
-        traffic = backend.traffic
-        total.requests += traffic.requests
-        total.bytes_sent += traffic.bytes_sent
-        total.bytes_received += traffic.bytes_received
-    return total
+    return sum((backend.traffic for backend in backends), Traffic())

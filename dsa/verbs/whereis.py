@@ -75,14 +75,15 @@ def whereis(sites: Iterable[Site], text: str, manifest: ManifestId | None = None
     for site, place in found.items():
         if place.manifest not in ("", wanted):
             found[site] = replace(place, holds=False, detail=_ANOTHER, evidence={})
-    spent = [(one.store.backend.traffic, one.before) for one in asked if one.store and one.before]
+    each = (one.store.backend.traffic - one.before for one in asked if one.store and one.before)
+    spent = sum(each, Traffic())
     return WhereisReport(
         dataset=spec.dataset,
         revision=revision,
         places=tuple(found[site] for site in sites),
         seconds=time.monotonic() - began,
-        requests=sum(after.requests - before.requests for after, before in spent),
-        bytes_received=sum(after.bytes_received - before.bytes_received for after, before in spent),
+        requests=spent.requests,
+        bytes_received=spent.bytes_received,
     )
 
 

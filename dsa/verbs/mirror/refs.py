@@ -12,9 +12,7 @@ from hashlib import md5
 from dsa.cas import layout
 from dsa.cas.backend import Backend, FileInfo
 from dsa.cas.concurrent import each
-from dsa.cas.names import check_dataset, check_revision
-from dsa.cas.refs import MAX_REF_BYTES, Ref
-from dsa.errors import UsageError
+from dsa.cas.refs import MAX_REF_BYTES, Ref, named_by
 
 #: A revision by dataset and name.
 Name = tuple[str, str]
@@ -30,9 +28,9 @@ class Refs:
         self._backend = backend
         self.found: dict[Name, FileInfo] = {}
         for info in listed(backend, layout.REFS, datasets):
-            dataset, at, revision = info.key.removeprefix(layout.REFS).rpartition("/@")
-            if at and _is_named(dataset, revision) and (datasets is None or dataset in datasets):
-                self.found[dataset, revision] = info
+            name = named_by(info.key)
+            if name is not None and (datasets is None or name[0] in datasets):
+                self.found[name] = info
 
     @property
     def url(self) -> str:
@@ -70,15 +68,6 @@ def listed(backend: Backend, folder: str, datasets: Collection[str] | None) -> I
     folders = sorted(f"{folder}{dataset}/" for dataset in datasets)
     lists = each(folders, lambda one: list(backend.list(one)), backend.jobs)
     return {info.key: info for infos in lists for info in infos}.values()
-
-
-def _is_named(dataset: str, revision: str) -> bool:
-    try:
-        check_dataset(dataset)
-        check_revision(revision)
-    except UsageError:
-        return False
-    return True
 
 
 def equal(source: Refs, target: Refs, names: Iterable[Name]) -> set[Name]:

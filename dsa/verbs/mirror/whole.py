@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from dsa.cas import layout, listings
-from dsa.cas.backend import Backend, Traffic
+from dsa.cas.backend import Backend
 from dsa.cas.names import newest_first, parse_spec
 from dsa.cas.objectstore import ObjectStore
 from dsa.cas.refs import Ref
@@ -89,7 +89,7 @@ def mirror(
     finally:  # whatever ended it: what was published is to be found
         work.renew_listings(patiently=not is_broken_off)
     logger.info("mirror of %s to %s: %d sent", source.url, target.url, len(work.mirrored))
-    spent = (_since(source.backend.traffic, before[0]), _since(target.traffic, before[1]))
+    spent = (source.backend.traffic - before[0], target.traffic - before[1])
     return replace(
         work.report(),
         seconds=time.monotonic() - began,
@@ -418,12 +418,3 @@ def _text(name: Name) -> str:
 
 def _reason(error: ConflictError | DamageError) -> str:
     return "; ".join((str(error), *error.problems[:3])) if error.problems else str(error)
-
-
-def _since(now: Traffic, before: Traffic) -> Traffic:
-    """Return what was asked of a place since then."""
-    return Traffic(
-        now.requests - before.requests,
-        now.bytes_sent - before.bytes_sent,
-        now.bytes_received - before.bytes_received,
-    )

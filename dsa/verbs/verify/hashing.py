@@ -93,7 +93,10 @@ def vouched_for(backend: Backend, sizes: Mapping[str, int], progress: Progress) 
 
 
 def each(backend: Backend, call: Callable[[bytes], object], items: Iterable[bytes]) -> None:
-    """Call for every item: one after another here, several at once where that waits for a network."""
+    """Call for every item: one after another here, several at once where that waits for a network.
+
+    Of as many items as a store holds only some are handed to threads at a time.
+    """
     if backend.jobs == 1:
         for item in items:
             call(item)

@@ -72,7 +72,7 @@ def verify(
             problems=[f"{key}: {detail}" for key, detail in closed.items()],
             is_refusal=True,
         )
-    places, traffic = check.places, store.backend.traffic
+    places, spent = check.places, store.backend.traffic - before
     kind: evidence.Kind = "attested" if places.files_attested else "read"
     _remember(store, check, findings, kind if data else "listed")
     return VerifyReport(
@@ -87,9 +87,9 @@ def verify(
         files_attested=places.files_attested,
         bytes_attested=places.bytes_attested,
         seconds=time.monotonic() - began,
-        requests=traffic.requests - before.requests,
-        bytes_sent=traffic.bytes_sent - before.bytes_sent,
-        bytes_received=traffic.bytes_received - before.bytes_received,
+        requests=spent.requests,
+        bytes_sent=spent.bytes_sent,
+        bytes_received=spent.bytes_received,
     )
 
 
