@@ -634,7 +634,10 @@ def test_a_push_killed_at_any_moment_ends_right(
             break
     assert killed
     moto_store.push("ds", "1", folder)
-    # What the killed ones had on this machine is gone, too.
+    # The next one that sends anything (that one may have found all of it published) cleans up, too.
+    (folder / "more").write_bytes(b"more")
+    moto_store.push("ds", "2", folder)
+    (folder / "more").unlink()
     assert [path for path in temporary.rglob("*") if path.name != f"dsa-{os.getuid()}"] == []
     assert moto_store.verify(data=True).is_clean
     moto_store.checkout("ds@1", tmp_path / "w")
